@@ -1,0 +1,132 @@
+"""Our own weights: read checkpoints safely, export safetensors, and build a model again from either."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from checkpoints.build import build
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+class CheckpointError(Exception):
+    """One line for the user: what is missing or broken, and where."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, tensors on the CPU; never executes code from the file.
+
+    Raises:
+        CheckpointError: no such file, a truncated file, or one that holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "Unsupported global" in str(error) or "weights_only" in str(error):
+            raise CheckpointError(f"{path}: refused, the file holds objects besides tensors and plain values") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short") from error
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Training checkpoints of a stage, oldest first."""
+    return sorted((folder / "checkpoints").glob("step_*.ckpt"))
+
+
+def stages_in(run: Path) -> list[Path]:
+    """Stage folders of a run that have begun, in the order of their stages."""
+    record = run / "run.json"
+    if not record.is_file():
+        return []
+    names = json.loads(record.read_text())["stages"]
+    return [run / name for name in names if (run / name / "config.yaml").is_file()]
+
+
+def find_weights(path: Path) -> Path:
+    """The newest weights under a run, stage or export folder, or the file itself.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder")
+    for folder in [path, *reversed(stages_in(path))]:
+        if (folder / WEIGHTS).is_file():
+            return folder / WEIGHTS
+        if (folder / "model" / WEIGHTS).is_file():
+            return folder / "model" / WEIGHTS
+        if found := checkpoints_in(folder):
+            return found[-1]
+    raise CheckpointError(f"{path}: no checkpoint in it yet")
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Config and weights of a checkpoint or of an exported folder; of averaged weights where they were kept."""
+    path = find_weights(path)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        config = path.with_name(CONFIG)
+        if not config.is_file():
+            raise CheckpointError(f"{config}: missing beside {path.name}")
+        try:
+            return json.loads(config.read_text()), load_file(path)
+        except Exception as error:
+            raise CheckpointError(f"{path}: not a readable safetensors file, perhaps cut short") from error
+    checkpoint = read_checkpoint(path)
+    if "hyper_parameters" not in checkpoint or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of this project, it holds no config")
+    return checkpoint["hyper_parameters"], checkpoint["state_dict"]
+
+
+def load_model(path: Path) -> Any:
+    """Build the model that a checkpoint describes and give it the checkpoint's weights.
+
+    Raises:
+        CheckpointError: the file is broken, or its weights do not fit its config; names the first tensor.
+    """
+    config, weights = read_weights(path)
+    model = build(config["model"])
+    load_state(model, weights, path)
+    model.remember(config)
+    return model
+
+
+def load_state(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Pour weights into a model; every tensor must have its place and its shape.
+
+    Raises:
+        CheckpointError: names the first tensor that does not fit.
+    """
+    own = model.state_dict()
+    for name in [*own, *weights]:
+        if name not in weights:
+            raise CheckpointError(f"{path}: lacks the tensor {name}")
+        if name not in own:
+            raise CheckpointError(f"{path}: holds a tensor that the model has not: {name}")
+        if own[name].shape != weights[name].shape:
+            shapes = f"{tuple(weights[name].shape)}, the model has {tuple(own[name].shape)}"
+            raise CheckpointError(f"{path}: tensor {name} is {shapes}")
+    model.load_state_dict(weights)
+
+
+def export(model: nn.Module, config: dict[str, Any], folder: Path) -> Path:
+    """Write weights as safetensors with their config as JSON: all that `load_model` needs.
+
+    The file is written beside its place and renamed, so that a folder never holds half a file.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    new = folder / f"{WEIGHTS}.new"
+    save_file(weights, new)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1))
+    new.replace(folder / WEIGHTS)
+    return folder

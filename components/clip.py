@@ -1,0 +1,52 @@
+"""Clip, the only batch; ClipSpec, what a source promises about its clips."""
+
+from dataclasses import dataclass
+from typing import Any, Required, TypedDict
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+class Clip(TypedDict, total=False):
+    """A batch of clips, straight from a source; a recipe turns uint8 into floats on the device.
+
+    A source yields the same dictionary for one clip, without the batch axis.
+    """
+
+    video: Required[UInt8[Tensor, "b t 3 h w"]]
+    actions: Float[Tensor, "b t-1 a"]  # actions[:, i] leads from frame i to frame i + 1
+    state: Float[Tensor, "b t s"]  # simulator truth or proprioception; columns are ClipSpec.state_names
+    text: list[str]
+    camera: dict[str, Tensor]  # poses (b, t, 4, 4) camera to world, intrinsics (b, t, 3, 3) in pixels
+    fps: Float[Tensor, " b"]  # frames per second of the clip as given, after resampling
+    id: list[str]  # names the clip for good: source video and time, or seed and index
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Shapes that a model may need before it sees a batch."""
+
+    num_frames: int
+    height: int
+    width: int
+    action_dim: int = 0
+    state_dim: int = 0
+    action_names: tuple[str, ...] = ()
+    state_names: tuple[str, ...] = ()
+
+    def zeros(self, batch_size: int, device: Any = "cpu") -> Clip:
+        """A black clip of these shapes, for cost estimates and shape tests."""
+        import torch
+
+        b, t = batch_size, self.num_frames
+        clip = Clip(
+            video=torch.zeros(b, t, 3, self.height, self.width, dtype=torch.uint8, device=device),
+            fps=torch.full((b,), 10.0, device=device),
+            text=[""] * b,
+            id=[f"zeros/{i}" for i in range(b)],
+        )
+        if self.action_dim:
+            clip["actions"] = torch.zeros(b, t - 1, self.action_dim, device=device)
+        if self.state_dim:
+            clip["state"] = torch.zeros(b, t, self.state_dim, device=device)
+        return clip

@@ -1,0 +1,38 @@
+"""Sources of clips: one file a source, all yield the same Clip.
+
+| name | what it reads | needs |
+|---|---|---|
+| bouncing_balls | nothing: simulates and renders balls, with exact states | - |
+| videos | files, globs, folders, lists; image folders; .npz | - |
+| lerobot | LeRobotDataset v3.0 and v2.1, folder or hub id | - |
+| huggingface | any `datasets` source with a video or image-sequence column | - |
+
+A source is built from plain values, opens nothing heavy before `split` is called, and gives three
+splits that are disjoint by source video, by episode or by seed, the same on every run and machine.
+"""
+
+from typing import Literal, Protocol, runtime_checkable
+
+from torch.utils.data import Dataset
+
+from components.clip import ClipSpec
+
+Split = Literal["train", "val", "test"]
+
+
+@runtime_checkable
+class ClipSource(Protocol):
+    """Where clips come from.
+
+    `split` returns a torch Dataset, either map-style: `__len__` and `__getitem__(index) -> Clip` of one
+    clip without the batch axis, a pure function of index; or an IterableDataset with `state_dict` and
+    `load_state_dict`, already sharded by rank. Problems of the user's making raise SourceError.
+    """
+
+    def spec(self) -> ClipSpec: ...
+
+    def split(self, name: Split) -> Dataset: ...
+
+
+class SourceError(Exception):
+    """One line for the user: what, where, what to do."""

@@ -1,0 +1,178 @@
+"""Compose a recipe's config: its file, the size, the variants, the stage, then the command line."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from launch.command import Command, read_value
+from launch.presets import ROOT, kind_of_component, kinds, yaml_load
+from launch.problems import Problem, did_you_mean, names
+
+Config = dict[str, Any]
+OPEN = ("callbacks",)  # groups that take new members by name
+SIZES = ("tiny", "paper")
+
+
+def recipe_folders() -> dict[str, Path]:
+    """Every recipe by name."""
+    return {file.parent.name: file.parent for file in sorted(ROOT.glob("recipes/*/config.yaml"))}
+
+
+def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
+    """The config of every stage to run, interpolations unresolved, and all that is wrong with the command."""
+    problems: list[Problem] = []
+    recipe = command.words.get("recipe", "")
+    folders = recipe_folders()
+    if recipe not in folders:
+        return {}, [Problem(f"recipe={recipe}", f"no such recipe{did_you_mean(recipe, folders)}; {names(folders)}")]
+    config = yaml_load(folders[recipe] / "config.yaml")
+    variants, stages = config.pop("variants", {}), config.pop("stages", {"train": {}})
+    size = command.words.get("size", "tiny")
+    if size not in SIZES:
+        problems.append(Problem(f"size={size}", f"no such size; {names(SIZES)}"))
+    elif size == "paper":
+        paper = yaml_load(folders[recipe] / "paper.yaml")
+        variants |= paper.pop("variants", {})
+        stages |= paper.pop("stages", {})
+        overlay(config, paper)
+    for variant in filter(None, command.words.get("variant", "").split("+")):
+        if variant not in variants:
+            hint = f"{did_you_mean(variant, variants)}; {names(variants)}"
+            problems.append(Problem(f"variant={variant}", f"no such variant{hint}"))
+        overlay(config, variants.get(variant, {}))
+    stage = command.words.get("stage")
+    if stage is not None and stage not in stages:
+        problems.append(Problem(f"stage={stage}", f"no such stage{did_you_mean(stage, stages)}; {names(stages)}"))
+    composed = {}
+    for name, changes in stages.items():
+        composed[name] = {"recipe": recipe, "size": size, "stage": name} | deepcopy(config)
+        overlay(composed[name], changes or {})
+        problems += change(composed[name], command)
+    return composed, list(dict.fromkeys(problems))
+
+
+def overlay(config: Config, changes: Config) -> None:
+    """Merge changes into config in place.
+
+    A dotted key reaches into groups; another `_component_` replaces the whole node; a bare name swaps.
+    """
+    for path, value in changes.items():
+        *parents, key = path.split(".")
+        group = config
+        for parent in parents:
+            group = group[parent]
+        old = group.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            if value.get("_component_", old.get("_component_")) == old.get("_component_"):
+                overlay(old, value)
+                continue
+        if isinstance(old, dict) and "_component_" in old and isinstance(value, str) and "${" not in value:
+            value = swapped(old["_component_"], value)
+        group[key] = deepcopy(value)
+
+
+def change(config: Config, command: Command) -> list[Problem]:
+    """Apply the command line's overrides in place: swaps first, outermost first, then values, then deletions."""
+    problems, values = [], []
+    for key, text in command.changes:
+        try:
+            value = read_value(text)
+        except ValueError as error:
+            problems.append(Problem(f"{key}={text}", str(error)))
+            continue
+        values.append((key, value, is_swap(config, key, value)))
+    values.sort(key=lambda item: item[0].count(".") if item[2] else 99)
+    for key, value, _ in values:
+        problems += set_value(config, key, value)
+    for key in command.deletions:
+        parents, _, leaf = key.rpartition(".")
+        group = find(config, parents) if parents else config
+        if isinstance(group, dict) and leaf in group:
+            del group[leaf]
+        else:
+            problems.append(Problem(f"~{key}", f"nothing to delete here{did_you_mean(key, paths(config))}"))
+    return problems
+
+
+def is_swap(config: Config, key: str, value: Any) -> bool:
+    """Whether a value names a component for a node: the node is one now, or its group takes components."""
+    now = find(config, key)
+    return isinstance(value, str) and (kind_at(config, key) is not None or isinstance(now, dict))
+
+
+def kind_at(config: Config, key: str) -> Any:
+    """The kind of component that belongs at a key, or None where plain values belong."""
+    now = find(config, key)
+    if isinstance(now, dict) and "_component_" in now:
+        return kind_of_component(now["_component_"])
+    parents, _, leaf = key.rpartition(".")
+    if parents in OPEN:
+        return kinds().get(parents)
+    owner = find(config, parents) if parents else None
+    if now is None and isinstance(owner, dict) and "_component_" in owner:
+        from launch.check import kind_of_parameter  # imports the component: only where the config cannot tell
+
+        return kind_of_parameter(owner["_component_"], leaf)
+    return None
+
+
+def swapped(component: str, name: str) -> Config:
+    """The node that a bare name stands for beside a component of the same kind.
+
+    Raises:
+        KeyError: there is no such name.
+    """
+    kind = kind_of_component(component)
+    if "." in name or kind is None:
+        return {"_component_": name}
+    return kind.nodes[name]
+
+
+def set_value(config: Config, key: str, value: Any) -> list[Problem]:
+    *parents, leaf = key.split(".")
+    group: Any = config
+    for depth, parent in enumerate(parents):
+        below = group.get(parent) if isinstance(group, dict) else None
+        if isinstance(below, str) and below.startswith("${") and below.endswith("}"):
+            source = below[2:-1]
+            there = ".".join([source, *parents[depth + 1 :], leaf])
+            return [Problem(key, f"follows {source}; set {there} instead")]
+        if not isinstance(below, dict):
+            return [Problem(key, f"unknown key{did_you_mean(key, paths(config))}")]
+        group = below
+    inside = ".".join(parents)
+    now = group.get(leaf)
+    if isinstance(value, str) and "${" not in value and (kind := kind_at(config, key)) is not None:
+        if "." not in value and value not in kind.nodes:
+            hint = f"{did_you_mean(value, kind.nodes)}; {names(kind.nodes)}"
+            return [Problem(f"{key}={value}", f"no such {kind.noun}{hint}")]
+        group[leaf] = deepcopy(kind.nodes[value]) if "." not in value else {"_component_": value}
+    elif isinstance(now, dict) and "_component_" in now and isinstance(value, str) and "." in value:
+        group[leaf] = {"_component_": value}
+    elif isinstance(now, dict) and value is not None and not isinstance(value, dict):
+        return [Problem(key, f"a group of keys, not a value; it holds: {', '.join(map(str, now))}")]
+    elif isinstance(now, dict) and isinstance(value, dict):
+        overlay(now, value)
+    elif leaf in group or "_component_" in group:  # the check knows whether the component takes it
+        group[leaf] = value
+    else:
+        known = f"; {inside} holds: {', '.join(group)}" if inside else ""
+        return [Problem(key, f"unknown key{did_you_mean(key, paths(config)) or known}")]
+    return []
+
+
+def find(config: Config, path: str) -> Any:
+    group: Any = config
+    for part in path.split("."):
+        group = group.get(part) if isinstance(group, dict) else None
+    return group
+
+
+def paths(config: Config, prefix: str = "") -> list[str]:
+    """Every key of a config as a dotted path."""
+    found = []
+    for key, value in config.items():
+        if key != "_component_":
+            found.append(f"{prefix}{key}")
+            found += paths(value, f"{prefix}{key}.") if isinstance(value, dict) else []
+    return found

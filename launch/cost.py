@@ -1,0 +1,92 @@
+"""What a training step costs, without memory or data: parameters, bytes and FLOPs on the meta device."""
+
+from typing import Any
+
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from checkpoints.build import build
+from components.clip import ClipSpec
+from launch.run import prepare
+
+Config = dict[str, Any]
+
+
+class _StillOptimizer:
+    """Stands for an optimiser in a counted step: holds the groups, moves nothing."""
+
+    def __init__(self, parameters: Any = ()) -> None:
+        self.param_groups = [{"params": list(parameters), "lr": 0.0, "initial_lr": 0.0}]
+
+    def zero_grad(self) -> None: ...
+
+    def step(self) -> None: ...
+
+
+def estimate(raw: Config) -> str:
+    """A report on one stage: parameters by part, memory a device, clips and FLOPs a step."""
+    resolved = prepare(raw)
+    batch = resolved["loader"].get("batch_size", 1)
+    clip = resolved["clip"]
+    spec = ClipSpec(
+        num_frames=clip["num_frames"],
+        height=clip["height"],
+        width=clip["width"],
+        action_dim=clip["action_dim"],
+        state_dim=clip["state_dim"],
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = build(resolved["model"])
+        flops = count_flops(model, spec.zeros(batch))
+    lines = [f"{resolved['recipe']}, size {resolved['size']}, stage {resolved['stage']}", ""]
+    lines += [f"  {'part':<28} {'parameters':>14} {'weights':>10}"]
+    for name, part in model.named_children():
+        count = sum(parameter.numel() for parameter in part.parameters())
+        if count:
+            lines.append(f"  {name:<28} {count:>14,} {_bytes(_weights(part)):>10}")
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    lines.append(f"  {'total':<28} {total:>14,} {_bytes(_weights(model)):>10}")
+    state = _weights(model) + trained * 12  # gradient and two running means in float32
+    lines += [
+        "",
+        f"  trained parameters            {trained:,}",
+        f"  memory a device, no sharding  {_bytes(state)} for weights, gradients and two optimiser states;"
+        " activations come on top",
+        f"  a step                        {batch} clips, {batch * spec.num_frames} frames,"
+        f" {batch * spec.num_frames * spec.height * spec.width:,} pixels a device",
+        f"  FLOPs a step                  {flops / 1e9:,.1f} G a device, forward and backward",
+        f"  whole run                     {resolved['trainer']['max_steps']:,} steps,"
+        f" {flops * resolved['trainer']['max_steps'] / 1e15:,.3g} PFLOPs a device",
+    ]
+    return "\n".join(lines)
+
+
+def count_flops(model: Any, clip: Any) -> int:
+    """FLOPs of one training step with its backward passes, counted operation by operation on fake tensors."""
+    optimizers = [_StillOptimizer(model.parameters()), _StillOptimizer()]
+    single = len(getattr(model, "judges", {})) == 0
+    model.optimizers = lambda: optimizers[0] if single else optimizers
+    model.manual_backward = lambda loss: loss.backward()
+    model.log = model.log_dict = lambda *args, **kwargs: None
+    with FlopCounterMode(display=False) as counter:
+        loss = model.training_step(clip, 0)
+        if model.automatic_optimization:
+            loss.backward()
+    return counter.get_total_flops()
+
+
+def _weights(module: nn.Module) -> int:
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _bytes(count: int) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024  # type: ignore[assignment]
+    return f"{count:.2f} GiB"
+
+

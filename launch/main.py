@@ -1,0 +1,192 @@
+"""The train script: list, explain, estimate, train, resume, sweep."""
+
+import datetime
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from launch.show import list_recipes
+
+USAGE = """
+train:     python train.py recipe=NAME [size=paper] [variant=NAME+NAME] [key=value ...] [~key ...]
+explain:   python train.py recipe=NAME help=true      estimate: python train.py recipe=NAME dry=true
+continue:  python train.py resume=RUN_FOLDER          sweep:    python train.py recipe=NAME seed=0,1,2"""
+
+
+def main(tokens: list[str]) -> int:
+    """Run the command; returns the exit code: 0 done, 2 the command was wrong, 130 stopped by a signal."""
+    if not tokens:
+        print(list_recipes() + "\n" + USAGE)
+        return 0
+    from launch.problems import CommandError
+
+    try:
+        return _main(tokens)
+    except CommandError as error:
+        print(error.report("train.py"), file=sys.stderr)
+        return 2
+
+
+def _main(tokens: list[str]) -> int:
+    from launch.command import expand, parse
+    from launch.compose import compose
+    from launch.problems import CommandError, Problem
+
+    command = parse(tokens)
+    if "resume" in command.words:
+        return resume(command)
+    if "recipe" not in command.words:
+        raise CommandError([Problem("recipe=", "which recipe? `python train.py` lists them")])
+    runs = expand(command)
+    problems, composed = [], []
+    for _, one in runs:
+        stages, found = compose(one)
+        problems += found + (_check(stages) if stages else [])
+        composed.append(stages)
+    if problems:
+        raise CommandError(problems)
+    if command.flag("help"):
+        print(explain(next(iter(composed[0].values()))))
+        return 0
+    if command.flag("dry"):
+        from launch.cost import estimate
+
+        for stages in composed:
+            for raw in stages.values():
+                print(estimate(raw))
+        return 0
+    run = run_folder(command.words, command.words["recipe"])
+    if len(runs) > 1:
+        from launch.sweep import run_sweep
+
+        return run_sweep(runs, run)
+    if (run / "run.json").exists() and "LOCAL_RANK" not in os.environ:
+        fix = f"resume={run} goes on with it; another run_dir starts anew"
+        raise CommandError([Problem(f"run_dir={run}", f"holds a run already; {fix}")])
+    stages = composed[0]
+    if "stage" in command.words:
+        stages = {command.words["stage"]: stages[command.words["stage"]]}
+    run.mkdir(parents=True, exist_ok=True)
+    record = {"recipe": command.words["recipe"], "stages": list(composed[0]), "command": tokens}
+    (run / "run.json").write_text(json.dumps(record, indent=1))
+    import yaml
+
+    for name, raw in composed[0].items():  # so that a resumed run meets the same config whatever has been edited
+        (run / name).mkdir(exist_ok=True)
+        (run / name / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    return fit(stages, run, None)
+
+
+def resume(command: Any) -> int:
+    """Continue a run from its folder, or from one of its checkpoints; overrides may extend it."""
+    from launch.compose import change
+    from launch.presets import yaml_load
+    from launch.problems import CommandError, Problem
+
+    given = Path(command.words["resume"])
+    path = given.resolve()
+    run = next((folder for folder in [path, *path.parents] if (folder / "run.json").is_file()), None)
+    if run is None or not path.exists():
+        told = "no such run" if not path.exists() else "not a run folder: it holds no run.json"
+        raise CommandError([Problem(f"resume={given}", told)])
+    for word in command.words:
+        if word != "resume":
+            raise CommandError([Problem(f"{word}=", "cannot be changed when a run is resumed")])
+    checkpoint = path if path.suffix == ".ckpt" else None
+    stages, problems = {}, []
+    for name in json.loads((run / "run.json").read_text())["stages"]:
+        raw = yaml_load(run / name / "config.yaml")
+        problems += change(raw, command)
+        stages[name] = raw
+    problems += _check(stages)
+    if problems:
+        raise CommandError(problems)
+    if run.is_relative_to(Path.cwd()):
+        run = run.relative_to(Path.cwd())
+    if checkpoint is not None:
+        checkpoint = run / checkpoint.parent.parent.name / "checkpoints" / checkpoint.name
+    return fit(stages, run, checkpoint)
+
+
+def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None) -> int:
+    import logging
+    import warnings
+
+    from callbacks.checkpoint import Interrupted
+
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+
+    def say(line: str) -> None:
+        if first:
+            print(line, flush=True)
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    os.environ["VIDEO_WORLD_MODELS_RUN"] = str(run)  # processes that Lightning starts write to the same folder
+    from launch.run import run_stages
+
+    try:
+        outcomes = run_stages(stages, run, resume=checkpoint, say=say)
+    except Interrupted as stopped:
+        say(f"\nstopped by {stopped.signal_name} after step {stopped.step}; nothing is lost")
+        say(f"continue:  python train.py resume={run}")
+        return 130 if stopped.signal_name == "SIGINT" else 143
+    for outcome in outcomes:
+        minutes, seconds = divmod(round(outcome.seconds), 60)
+        scores = {k: v for k, v in sorted(outcome.metrics.items()) if k.startswith(("val/psnr", "val/ssim", "val/lpips"))}
+        say(f"\nfinished {outcome.folder}: {outcome.steps} steps in {minutes} min {seconds} s")
+        say("\n".join(f"  {name:<28} {value:.4g}" for name, value in scores.items()))
+    say(f"look:      tensorboard --logdir {run}      (rollouts as files: {run}/*/rollouts)")
+    say(f"sample:    python sample.py ckpt={run}")
+    return 0
+
+
+def run_folder(words: dict[str, str], recipe: str) -> Path:
+    """Where this run writes: run_dir, or runs/RECIPE/TIME; one folder for all processes of a run."""
+    if "VIDEO_WORLD_MODELS_RUN" in os.environ and "LOCAL_RANK" in os.environ:
+        return Path(os.environ["VIDEO_WORLD_MODELS_RUN"])
+    if "run_dir" in words:
+        return Path(words["run_dir"])
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path("runs") / recipe / stamp
+    number = 1
+    while folder.exists():  # two runs begun in the same second
+        number += 1
+        folder = folder.with_name(f"{stamp}_{number}")
+    return folder
+
+
+def explain(raw: dict[str, Any]) -> str:
+    """The composed config with one line of meaning a key."""
+    from launch.check import resolve
+    from launch.compose import find, paths, recipe_folders
+    from launch.presets import kind_of_component
+    from launch.show import comments, describe_config
+
+    meanings = {}
+    for path in paths(raw):  # a node taken from a preset brings the preset's comments
+        node = find(raw, path)
+        kind = kind_of_component(node["_component_"]) if isinstance(node, dict) and "_component_" in node else None
+        for name, preset in kind.nodes.items() if kind else ():
+            if preset["_component_"] == node["_component_"]:
+                for key, meaning in comments(kind.file).items():
+                    if key.startswith(f"{name}."):
+                        meanings[f"{path}.{key.removeprefix(f'{name}.')}"] = meaning
+    meanings |= comments(recipe_folders()[raw["recipe"]] / "config.yaml")
+    resolved, _ = resolve(raw)
+    return describe_config(raw, resolved, meanings)
+
+
+def _check(stages: dict[str, Any]) -> list[Any]:
+    from launch.problems import CommandError
+    from launch.run import prepare
+
+    problems = []
+    for raw in stages.values():
+        try:
+            prepare(raw)
+        except CommandError as error:
+            problems += error.problems
+    return problems

@@ -1,0 +1,178 @@
+"""Run the stages of a recipe: build from the checked config, fit, record."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from checkpoints.build import build
+from checkpoints.own import CheckpointError, checkpoints_in, export, load_state, read_checkpoint, read_weights
+from datamodules import SourceError
+from launch.check import check, resolve
+from launch.problems import CommandError, Problem
+
+Config = dict[str, Any]
+SCRIPT_OPTIONS = ("recipe", "size", "stage")
+# what the launcher passes to a node itself, beside what the config holds
+GIVEN = {
+    "trainer": {"default_root_dir", "logger", "callbacks", "max_epochs", "use_distributed_sampler"},
+    "loader": {"source", "num_batches"},
+}
+
+
+@dataclass
+class Outcome:
+    """How a stage ended. metrics: the last of every logged scalar. seconds: of this session."""
+
+    folder: Path
+    steps: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+@contextmanager
+def _one_line(path: str) -> Any:
+    """Turn a component's own complaint into a problem at its key."""
+    try:
+        yield
+    except (ValueError, SourceError, CheckpointError) as error:
+        raise CommandError([Problem(path, str(error).splitlines()[0])]) from error
+
+
+def prepare(raw: Config) -> Config:
+    """Check a config and resolve it, with what only the data can tell filled in.
+
+    Raises:
+        CommandError: every problem found.
+    """
+    resolved, problems = resolve(raw)
+    missing = {problem.path for problem in problems}
+    if resolved:
+        problems += check(raw, resolved, missing, GIVEN)
+        steps = resolved["trainer"].get("max_steps")
+        if not isinstance(steps, int) or steps < 1:
+            problems.append(Problem("trainer.max_steps", f"expected a positive integer, got {steps!r}"))
+    if problems:
+        raise CommandError(problems)
+    return resolved
+
+
+def open_source(raw: Config, resolved: Config) -> tuple[Any, Config]:
+    """Build the data source and write what it promises into the config's `clip` group.
+
+    Returns the source and the config resolved again.
+    """
+    with _one_line("data"):
+        source = build(resolved["data"])
+        spec = source.spec()
+    raw["clip"] |= {"action_dim": spec.action_dim, "state_dim": spec.state_dim}
+    return source, prepare(raw)
+
+
+def build_model(resolved: Config) -> Any:
+    """The recipe's model, its initial weights a function of the seed alone."""
+    torch.manual_seed(resolved["seed"])
+    with _one_line("model"):
+        model = build(resolved["model"])
+    model.remember(resolved)
+    return model
+
+
+def run_stage(
+    raw: Config, folder: Path, *, resume: Path | None, weights: Path | None, say: Callable[[str], None]
+) -> Outcome:
+    """Train one stage in its folder.
+
+    resume: a checkpoint of this very stage to go on from.
+    weights: where the previous stage left its weights.
+    """
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    resolved = prepare(raw)
+    torch.set_num_threads(resolved["threads"] or max(1, (os.cpu_count() or 1) // _local_processes()))
+    source, resolved = open_source(raw, resolved)
+    model = build_model(resolved)
+    if weights is not None and resume is None:
+        before, state = read_weights(weights)
+        if before["model"]["_component_"] == resolved["model"]["_component_"]:
+            with _one_line("stage"):
+                load_state(model, state, weights)
+    options = resolved["trainer"].copy()
+    steps = options.pop("max_steps") * (options.get("accumulate_grad_batches") or 1)
+    with _one_line("loader"):
+        loader = build(resolved["loader"], source=source, num_batches=steps)
+    callbacks = [build(node) for node in resolved["callbacks"].values() if node is not None]
+    interval = options.get("val_check_interval")
+    if isinstance(interval, int):
+        options["val_check_interval"] = min(interval, steps)
+    with _one_line("trainer"):
+        trainer = build(
+            options,
+            default_root_dir=str(folder),
+            logger=TensorBoardLogger(folder, name="", version=""),
+            callbacks=callbacks,
+            max_epochs=1,
+            use_distributed_sampler=False,
+        )
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+        say(f"stage {resolved['stage']}: {steps} steps, writing to {folder}")
+    started = time.monotonic()
+    trainer.fit(model, datamodule=loader, ckpt_path=resume, weights_only=True)
+    outcome = Outcome(
+        folder=folder,
+        steps=steps,
+        seconds=time.monotonic() - started,
+        metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
+    )
+    if trainer.is_global_zero:
+        export(model, resolved, folder / "model")
+        record = {"steps": steps, "seconds": outcome.seconds, "metrics": outcome.metrics}
+        (folder / "result.json").write_text(json.dumps(record, indent=1))
+    trainer.strategy.barrier()
+    return outcome
+
+
+def run_stages(
+    stages: dict[str, Config], run: Path, *, resume: Path | None, say: Callable[[str], None]
+) -> list[Outcome]:
+    """Run stages in order, each from the last one's weights; finished ones are skipped.
+
+    resume: a checkpoint chosen by name; otherwise the newest of the unfinished stage is used.
+    """
+    outcomes = []
+    weights: Path | None = None
+    for name, raw in stages.items():
+        folder = run / name
+        if (folder / "result.json").is_file() and resume is None:
+            say(f"stage {name}: finished before, skipped")
+        else:
+            start = resume if resume is not None and resume.parent.parent == folder else newest_whole(folder, say)
+            outcomes.append(run_stage(raw, folder, resume=start, weights=weights, say=say))
+        if (folder / "model").is_dir():
+            weights = folder / "model"
+    return outcomes
+
+
+def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint of a stage that can be read; one that was cut short is passed over with a warning."""
+    for path in reversed(checkpoints_in(folder)):
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            say(f"warning: {error}; trying the one before")
+        else:
+            return path
+    return None
+
+
+def _local_processes() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

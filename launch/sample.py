@@ -1,0 +1,120 @@
+"""The sample script: a trained model goes on from a context, several times."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launch.options import read_options, usage
+from launch.problems import CommandError, Problem
+
+
+@dataclass
+class SampleOptions:
+    """What to sample."""
+
+    ckpt: Path = field(metadata={"help": "a run folder, a checkpoint or an exported folder"})
+    out: Path = field(default=Path("samples"), metadata={"help": "folder to write to"})
+    split: str = field(default="test", metadata={"help": "contexts from train, val or test of the run's data"})
+    clip: int = field(default=0, metadata={"help": "which clip of the split"})
+    video: Path | None = field(default=None, metadata={"help": "take the context from this video instead"})
+    samples: int = field(default=4, metadata={"help": "futures of the one context"})
+    horizon: int | None = field(default=None, metadata={"help": "frames to predict; null = as in training"})
+    seed: int = field(default=0, metadata={"help": "of the samples"})
+    fps: float | None = field(default=None, metadata={"help": "speed of the written video; null = the clip's"})
+
+
+def main(tokens: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    if not tokens or tokens == ["help=true"]:
+        print(usage(SampleOptions, "sample.py"))
+        return 0
+    try:
+        options = read_options(SampleOptions, tokens)
+        files = sample(options)
+    except CommandError as error:
+        print(error.report("sample.py"), file=sys.stderr)
+        return 2
+    print("\n".join(f"wrote {file}" for file in files))
+    print(f"longer:    python sample.py ckpt={options.ckpt} horizon=50")
+    return 0
+
+
+def sample(options: SampleOptions) -> list[Path]:
+    """Sample futures and write them as mp4, gif and film strip; returns the files.
+
+    Raises:
+        CommandError: the checkpoint, the video or the clip cannot be had.
+    """
+    import torch
+
+    from checkpoints.own import CheckpointError
+    from components.media import film_strip, side_by_side, write_gif, write_mp4, write_png
+    from datamodules import SourceError
+    from recipes.world_model import WorldModel, pixels
+
+    try:
+        model = WorldModel.load(options.ckpt)
+        clip = take_clip(options, model.hparams)
+    except (CheckpointError, SourceError) as error:
+        key = "ckpt" if isinstance(error, CheckpointError) else "data"
+        raise CommandError([Problem(key, str(error))]) from error
+    known = model.context_frames
+    if clip["video"].shape[1] < known:
+        raise CommandError([Problem("video", f"has {clip['video'].shape[1]} frames, the model starts from {known}")])
+    context, truth = model.split(clip)
+    horizon = options.horizon or model.hparams["clip"]["num_frames"] - known
+    actions = clip.get("actions")
+    if actions is not None and model.hparams["clip"]["action_dim"]:
+        most = actions.shape[1] + 1 - known
+        if horizon > most:
+            raise CommandError([Problem("horizon", f"the clip has actions for {most} frames, asked for {horizon}")])
+    many = {key: _repeat(value, options.samples) for key, value in context.items()}
+    generator = torch.Generator().manual_seed(options.seed)
+    futures = model.predict(many, horizon, generator=generator)
+    first = pixels(context["video"])
+    rows = [("truth", torch.cat([first[0], truth[0, :horizon]]))] if len(truth[0]) else []
+    rows += [(f"sample {i + 1}", torch.cat([first[0], future])) for i, future in enumerate(futures)]
+    rows = [(label, video.mul(255).round().clamp(0, 255).to(torch.uint8)) for label, video in rows]
+    options.out.mkdir(parents=True, exist_ok=True)
+    fps = options.fps or float(clip["fps"][0])
+    name = options.out / f"{Path(clip['id'][0]).stem.replace('/', '_')}_seed{options.seed}"
+    animation = side_by_side(rows, context_frames=known)
+    files = [name.with_name(name.name + suffix) for suffix in (".mp4", ".gif", ".png")]
+    write_mp4(files[0], animation, fps)
+    write_gif(files[1], animation, fps)
+    write_png(files[2], film_strip(rows, context_frames=known))
+    return files
+
+
+def take_clip(options: SampleOptions, config: Any) -> Any:
+    """One clip as a batch of one: of the run's own data, or of a video by its path."""
+    from checkpoints.build import build
+    from datamodules.batches import collate
+
+    node = config["data"]
+    if options.video is not None:
+        node = {
+            "_component_": "datamodules.videos.Videos",
+            "root": str(options.video),
+            "num_frames": config["clip"]["context_frames"],
+            "height": config["clip"]["height"],
+            "width": config["clip"]["width"],
+            "fps": config["clip"]["fps"],
+        }
+    if options.split not in ("train", "val", "test"):
+        raise CommandError([Problem("split", f"expected one of train, val, test, got {options.split!r}")])
+    dataset = build(node).split("train" if options.video is not None else options.split)
+    if not 0 <= options.clip < len(dataset):
+        raise CommandError([Problem("clip", f"the split has clips 0 to {len(dataset) - 1}, got {options.clip}")])
+    return collate([dataset[options.clip]])
+
+
+def _repeat(value: Any, times: int) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.expand(times, *value.shape[1:])
+    if isinstance(value, dict):
+        return {key: _repeat(part, times) for key, part in value.items()}
+    return value * times

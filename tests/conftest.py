@@ -1,0 +1,13 @@
+"""Every test checks the shapes of the components it touches, on one thread."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from jaxtyping import install_import_hook
+
+install_import_hook("components", "beartype.beartype")
+
+import torch
+
+torch.set_num_threads(1)
