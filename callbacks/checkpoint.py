@@ -58,7 +58,9 @@ class Checkpoint(LightningCheckpoint):
         if trainer.world_size > 1:  # all processes stop at the same step
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         last = step == trainer.num_training_batches
-        if stop or last or step % self.every == 0:
+        if step % trainer.accumulate_grad_batches and not last:
+            return  # gradients gathered so far are not in a checkpoint
+        if stop or last or step % self.every < trainer.accumulate_grad_batches:
             self.save(trainer, step)
         if stop and not last:
             raise Interrupted(signal.Signals(self._signal or signal.SIGINT).name, step)
@@ -77,14 +79,18 @@ class Checkpoint(LightningCheckpoint):
                 old.unlink()
         trainer.strategy.barrier()
 
-    def on_save_checkpoint(self, trainer: Trainer, model: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, model: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         states = [random_state()]
         if trainer.world_size > 1:
             states = [{} for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(states, random_state())
         checkpoint["random_states"] = states
 
-    def on_load_checkpoint(self, trainer: Trainer, model: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, model: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         self._loaded = checkpoint.get("random_states")
 
     def teardown(self, trainer: Trainer, model: LightningModule, stage: str) -> None:

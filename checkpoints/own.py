@@ -28,7 +28,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if "Unsupported global" in str(error) or "weights_only" in str(error):
-            raise CheckpointError(f"{path}: refused, the file holds objects besides tensors and plain values") from error
+            raise CheckpointError(
+                f"{path}: refused, the file holds objects besides tensors and plain values"
+            ) from error
         raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short") from error
 
 

@@ -17,6 +17,10 @@ from launch.problems import Problem, did_you_mean, names
 Config = dict[str, Any]
 
 
+# `${fraction:0.5,${trainer.max_steps}}`: a step given as a share of the run
+OmegaConf.register_resolver("fraction", lambda share, whole: round(float(share) * int(whole)), replace=True)
+
+
 def resolve(raw: Config) -> tuple[Config, list[Problem]]:
     """Fill in the interpolations; a missing value (???) or a reference to nothing is a problem."""
     config = OmegaConf.create(raw)
@@ -144,7 +148,9 @@ def _check_contract(path: str, name: str, annotation: Any) -> list[Problem]:
 
 def _meets(component: type, contract: type) -> bool:
     if getattr(contract, "_is_protocol", False):
-        methods = [name for name in vars(contract) if not name.startswith("_") and callable(vars(contract)[name])]
+        methods = [
+            name for name in vars(contract) if not name.startswith("_") and callable(vars(contract)[name])
+        ]
         return all(hasattr(component, method) for method in methods)
     return issubclass(component, contract)
 
@@ -194,7 +200,9 @@ def describe(annotation: Any) -> str:
         return "null"
     if origin in (Union, types.UnionType):
         plain = [option for option in arguments if not _contracts(option)]
-        return " or ".join(dict.fromkeys(map(describe, plain if plain not in ([], [type(None)]) else arguments)))
+        return " or ".join(
+            dict.fromkeys(map(describe, plain if plain not in ([], [type(None)]) else arguments))
+        )
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple:

@@ -4,6 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from checkpoints.build import locate, parameters
 from launch.command import Command, read_value
 from launch.presets import ROOT, kind_of_component, kinds, yaml_load
 from launch.problems import Problem, did_you_mean, names
@@ -24,7 +25,9 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
     recipe = command.words.get("recipe", "")
     folders = recipe_folders()
     if recipe not in folders:
-        return {}, [Problem(f"recipe={recipe}", f"no such recipe{did_you_mean(recipe, folders)}; {names(folders)}")]
+        return {}, [
+            Problem(f"recipe={recipe}", f"no such recipe{did_you_mean(recipe, folders)}; {names(folders)}")
+        ]
     config = yaml_load(folders[recipe] / "config.yaml")
     variants, stages = config.pop("variants", {}), config.pop("stages", {"train": {}})
     size = command.words.get("size", "tiny")
@@ -42,7 +45,9 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
         overlay(config, variants.get(variant, {}))
     stage = command.words.get("stage")
     if stage is not None and stage not in stages:
-        problems.append(Problem(f"stage={stage}", f"no such stage{did_you_mean(stage, stages)}; {names(stages)}"))
+        problems.append(
+            Problem(f"stage={stage}", f"no such stage{did_you_mean(stage, stages)}; {names(stages)}")
+        )
     composed = {}
     for name, changes in stages.items():
         composed[name] = {"recipe": recipe, "size": size, "stage": name} | deepcopy(config)
@@ -67,7 +72,9 @@ def overlay(config: Config, changes: Config) -> None:
                 overlay(old, value)
                 continue
         if isinstance(old, dict) and "_component_" in old and isinstance(value, str) and "${" not in value:
-            value = swapped(old["_component_"], value)
+            kind = kind_of_component(old["_component_"])
+            value = kind.nodes[value] if kind is not None and "." not in value else {"_component_": value}
+            value = tied(old, deepcopy(value))
         group[key] = deepcopy(value)
 
 
@@ -116,16 +123,19 @@ def kind_at(config: Config, key: str) -> Any:
     return None
 
 
-def swapped(component: str, name: str) -> Config:
-    """The node that a bare name stands for beside a component of the same kind.
+def tied(old: Any, new: Config) -> Config:
+    """A node in another's place keeps the references that tied the old one to the rest of the config.
 
-    Raises:
-        KeyError: there is no such name.
+    `latent_dim: ${model.generator.latent_dim}` still holds for another prior; numbers do not carry over.
     """
-    kind = kind_of_component(component)
-    if "." in name or kind is None:
-        return {"_component_": name}
-    return kind.nodes[name]
+    if isinstance(old, dict):
+        try:
+            takes = parameters(locate(new["_component_"]))
+        except ImportError:
+            return new  # the check will say so
+        references = {key: value for key, value in old.items() if isinstance(value, str) and "${" in value}
+        new |= {key: value for key, value in references.items() if key in takes}
+    return new
 
 
 def set_value(config: Config, key: str, value: Any) -> list[Problem]:
@@ -146,9 +156,10 @@ def set_value(config: Config, key: str, value: Any) -> list[Problem]:
         if "." not in value and value not in kind.nodes:
             hint = f"{did_you_mean(value, kind.nodes)}; {names(kind.nodes)}"
             return [Problem(f"{key}={value}", f"no such {kind.noun}{hint}")]
-        group[leaf] = deepcopy(kind.nodes[value]) if "." not in value else {"_component_": value}
+        node = deepcopy(kind.nodes[value]) if "." not in value else {"_component_": value}
+        group[leaf] = tied(now, node)
     elif isinstance(now, dict) and "_component_" in now and isinstance(value, str) and "." in value:
-        group[leaf] = {"_component_": value}
+        group[leaf] = tied(now, {"_component_": value})
     elif isinstance(now, dict) and value is not None and not isinstance(value, dict):
         return [Problem(key, f"a group of keys, not a value; it holds: {', '.join(map(str, now))}")]
     elif isinstance(now, dict) and isinstance(value, dict):

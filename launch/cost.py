@@ -1,6 +1,9 @@
 """What a training step costs, without memory or data: parameters, bytes and FLOPs on the meta device."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -36,7 +39,7 @@ def estimate(raw: Config) -> str:
         action_dim=clip["action_dim"],
         state_dim=clip["state_dim"],
     )
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True), _no_initialisation():
         model = build(resolved["model"])
         flops = count_flops(model, spec.zeros(batch))
     lines = [f"{resolved['recipe']}, size {resolved['size']}, stage {resolved['stage']}", ""]
@@ -77,6 +80,16 @@ def count_flops(model: Any, clip: Any) -> int:
     return counter.get_total_flops()
 
 
+@contextmanager
+def _no_initialisation() -> Iterator[None]:
+    """Leave weights as allocated: some of torch's initialisers look at values, and fake tensors have none."""
+    names = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(patch.object(nn.init, name, lambda tensor, *args, **kwargs: tensor))
+        yield
+
+
 def _weights(module: nn.Module) -> int:
     tensors = [*module.parameters(), *module.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -88,5 +101,3 @@ def _bytes(count: int) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024  # type: ignore[assignment]
     return f"{count:.2f} GiB"
-
-

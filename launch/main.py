@@ -73,7 +73,9 @@ def _main(tokens: list[str]) -> int:
     (run / "run.json").write_text(json.dumps(record, indent=1))
     import yaml
 
-    for name, raw in composed[0].items():  # so that a resumed run meets the same config whatever has been edited
+    for name, raw in composed[
+        0
+    ].items():  # so that a resumed run meets the same config whatever has been edited
         (run / name).mkdir(exist_ok=True)
         (run / name / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return fit(stages, run, None)
@@ -124,7 +126,9 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None) -> int:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
-    os.environ["VIDEO_WORLD_MODELS_RUN"] = str(run)  # processes that Lightning starts write to the same folder
+    os.environ["VIDEO_WORLD_MODELS_RUN"] = str(
+        run
+    )  # processes that Lightning starts write to the same folder
     from launch.run import run_stages
 
     try:
@@ -135,7 +139,11 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None) -> int:
         return 130 if stopped.signal_name == "SIGINT" else 143
     for outcome in outcomes:
         minutes, seconds = divmod(round(outcome.seconds), 60)
-        scores = {k: v for k, v in sorted(outcome.metrics.items()) if k.startswith(("val/psnr", "val/ssim", "val/lpips"))}
+        scores = {
+            k: v
+            for k, v in sorted(outcome.metrics.items())
+            if k.startswith(("val/psnr", "val/ssim", "val/lpips"))
+        }
         say(f"\nfinished {outcome.folder}: {outcome.steps} steps in {minutes} min {seconds} s")
         say("\n".join(f"  {name:<28} {value:.4g}" for name, value in scores.items()))
     say(f"look:      tensorboard --logdir {run}      (rollouts as files: {run}/*/rollouts)")
@@ -168,7 +176,11 @@ def explain(raw: dict[str, Any]) -> str:
     meanings = {}
     for path in paths(raw):  # a node taken from a preset brings the preset's comments
         node = find(raw, path)
-        kind = kind_of_component(node["_component_"]) if isinstance(node, dict) and "_component_" in node else None
+        kind = (
+            kind_of_component(node["_component_"])
+            if isinstance(node, dict) and "_component_" in node
+            else None
+        )
         for name, preset in kind.nodes.items() if kind else ():
             if preset["_component_"] == node["_component_"]:
                 for key, meaning in comments(kind.file).items():

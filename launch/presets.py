@@ -27,7 +27,11 @@ class Kind:
     def noun(self) -> str:
         """`transformation` for components.transformations: how a message calls one of them."""
         last = self.name.rpartition(".")[2]
-        irregular = {"datamodules": "data source", "posteriors": "posterior", "adversarial": "adversarial loss"}
+        irregular = {
+            "datamodules": "data source",
+            "posteriors": "posterior",
+            "adversarial": "adversarial loss",
+        }
         return irregular.get(last, last.removesuffix("s")).replace("_", " ")
 
 

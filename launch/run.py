@@ -76,11 +76,12 @@ def open_source(raw: Config, resolved: Config) -> tuple[Any, Config]:
     return source, prepare(raw)
 
 
-def build_model(resolved: Config) -> Any:
-    """The recipe's model, its initial weights a function of the seed alone."""
+def build_model(resolved: Config, source: Any) -> Any:
+    """The recipe's model for clips of this source, its initial weights a function of the seed alone."""
     torch.manual_seed(resolved["seed"])
     with _one_line("model"):
         model = build(resolved["model"])
+        model.check_fits(source.spec())
     model.remember(resolved)
     return model
 
@@ -98,7 +99,7 @@ def run_stage(
     resolved = prepare(raw)
     torch.set_num_threads(resolved["threads"] or max(1, (os.cpu_count() or 1) // _local_processes()))
     source, resolved = open_source(raw, resolved)
-    model = build_model(resolved)
+    model = build_model(resolved, source)
     if weights is not None and resume is None:
         before, state = read_weights(weights)
         if before["model"]["_component_"] == resolved["model"]["_component_"]:
@@ -155,7 +156,9 @@ def run_stages(
         if (folder / "result.json").is_file() and resume is None:
             say(f"stage {name}: finished before, skipped")
         else:
-            start = resume if resume is not None and resume.parent.parent == folder else newest_whole(folder, say)
+            start = (
+                resume if resume is not None and resume.parent.parent == folder else newest_whole(folder, say)
+            )
             outcomes.append(run_stage(raw, folder, resume=start, weights=weights, say=say))
         if (folder / "model").is_dir():
             weights = folder / "model"

@@ -15,13 +15,17 @@ class SampleOptions:
 
     ckpt: Path = field(metadata={"help": "a run folder, a checkpoint or an exported folder"})
     out: Path = field(default=Path("samples"), metadata={"help": "folder to write to"})
-    split: str = field(default="test", metadata={"help": "contexts from train, val or test of the run's data"})
+    split: str = field(
+        default="test", metadata={"help": "contexts from train, val or test of the run's data"}
+    )
     clip: int = field(default=0, metadata={"help": "which clip of the split"})
     video: Path | None = field(default=None, metadata={"help": "take the context from this video instead"})
     samples: int = field(default=4, metadata={"help": "futures of the one context"})
     horizon: int | None = field(default=None, metadata={"help": "frames to predict; null = as in training"})
     seed: int = field(default=0, metadata={"help": "of the samples"})
-    fps: float | None = field(default=None, metadata={"help": "speed of the written video; null = the clip's"})
+    fps: float | None = field(
+        default=None, metadata={"help": "speed of the written video; null = the clip's"}
+    )
 
 
 def main(tokens: list[str]) -> int:
@@ -61,14 +65,18 @@ def sample(options: SampleOptions) -> list[Path]:
         raise CommandError([Problem(key, str(error))]) from error
     known = model.context_frames
     if clip["video"].shape[1] < known:
-        raise CommandError([Problem("video", f"has {clip['video'].shape[1]} frames, the model starts from {known}")])
+        raise CommandError(
+            [Problem("video", f"has {clip['video'].shape[1]} frames, the model starts from {known}")]
+        )
     context, truth = model.split(clip)
     horizon = options.horizon or model.hparams["clip"]["num_frames"] - known
     actions = clip.get("actions")
     if actions is not None and model.hparams["clip"]["action_dim"]:
         most = actions.shape[1] + 1 - known
         if horizon > most:
-            raise CommandError([Problem("horizon", f"the clip has actions for {most} frames, asked for {horizon}")])
+            raise CommandError(
+                [Problem("horizon", f"the clip has actions for {most} frames, asked for {horizon}")]
+            )
     many = {key: _repeat(value, options.samples) for key, value in context.items()}
     generator = torch.Generator().manual_seed(options.seed)
     futures = model.predict(many, horizon, generator=generator)
@@ -106,7 +114,9 @@ def take_clip(options: SampleOptions, config: Any) -> Any:
         raise CommandError([Problem("split", f"expected one of train, val, test, got {options.split!r}")])
     dataset = build(node).split("train" if options.video is not None else options.split)
     if not 0 <= options.clip < len(dataset):
-        raise CommandError([Problem("clip", f"the split has clips 0 to {len(dataset) - 1}, got {options.clip}")])
+        raise CommandError(
+            [Problem("clip", f"the split has clips 0 to {len(dataset) - 1}, got {options.clip}")]
+        )
     return collate([dataset[options.clip]])
 
 

@@ -46,7 +46,10 @@ def table(results: list[tuple[dict[str, str], Path, int]]) -> str:
         for (chosen, _, code), found in zip(results, metrics, strict=True)
     ]
     widths = [max(len(row[i]) for row in [header, *rows] if i < len(row)) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in [header, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        for row in [header, *rows]
+    ]
     extra = ["  " + row[-1] if len(row) > len(header) else "" for row in [header, *rows]]
     return "\n".join(line.rstrip() + end for line, end in zip(lines, extra, strict=True))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from components.baselines.constant_velocity import ConstantVelocity
 from components.baselines.copy_last import CopyLast
-from components.clip import Clip
+from components.clip import Clip, ClipSpec
 from components.metrics.lpips import lpips, lpips_available
 from components.metrics.psnr import psnr
 from components.metrics.ssim import ssim
@@ -33,6 +33,14 @@ class WorldModel(LightningModule, ABC):
         self.context_frames = context_frames
         self.seed = seed
 
+    def check_fits(self, spec: ClipSpec) -> None:
+        """Raise ValueError, in one line for the user, if clips of these shapes cannot train this model."""
+        if spec.num_frames <= self.context_frames:
+            told = (
+                f"clips have {spec.num_frames} frames, {self.context_frames} of them context: nothing is left"
+            )
+            raise ValueError(f"{told} to predict; set clip.num_frames or clip.context_frames")
+
     @abstractmethod
     def rollout(self, context: Clip, horizon: int, *, generator: torch.Generator) -> Iterator[Frames]:
         """Yield the future piece by piece as it is made: float in [0, 1], (b, k, 3, h, w).
@@ -44,7 +52,9 @@ class WorldModel(LightningModule, ABC):
         """
 
     @torch.no_grad()
-    def predict(self, context: Clip, horizon: int, *, generator: torch.Generator) -> Float[Tensor, "b t 3 h w"]:
+    def predict(
+        self, context: Clip, horizon: int, *, generator: torch.Generator
+    ) -> Float[Tensor, "b t 3 h w"]:
         """The future in one piece."""
         return torch.cat(list(self.rollout(context, horizon, generator=generator)), dim=1)
 

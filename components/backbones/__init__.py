@@ -1,0 +1,59 @@
+"""Backbones: the networks that turn what is known into what comes next.
+
+Recurrent frame generators read one frame a step, carry a state and emit the next frame.
+
+| name | parameters, 64x64 | blends | paper |
+|---|---|---|---|
+| recurrent_generator | 6.7 M | 4 CDNA warps, last, first frame, scratch image | SAVP |
+| recurrent_generator_foresight | 5.9 M | 8 flow warps, last, first frame | Visual Foresight |
+| recurrent_generator_sna | 2.5 M | 10 CDNA warps, first frame, scratch image | SNA, in SAVP's blocks |
+"""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class FramePrediction(NamedTuple):
+    """One step's output; every frame lies in [0, 1] because layers do and masks are convex.
+
+    Several steps are joined by torch.stack over the field wanted.
+    """
+
+    frame: Float[Tensor, "b c h w"]
+    masks: Float[Tensor, "b m h w"]  # sum to 1 over m
+    layers: Float[Tensor, "b m c h w"]  # what the masks blend: warps, last frame, first frame, scratch image
+    proprioception: Float[Tensor, "b s"] | None  # state expected after the action
+    pixels: Float[Tensor, "b p h w"] | None  # where the designated pixels are, each map sums to 1
+    regulariser: Float[Tensor, ""]  # the transformation's own penalty, 0 for all but flow
+
+
+@runtime_checkable
+class FrameGenerator(Protocol):
+    """Predict the next frame from the frame fed and the state.
+
+    The caller decides what is fed (truth, own prediction, a mix of both), so scheduled sampling, rollouts and
+    planning live outside. The state is the generator's own NamedTuple of tensors, batch axis first, with
+    select(indices), which picks, repeats or reorders clips: one context becomes n candidate futures.
+    """
+
+    image_channels: int
+    latent_dim: int
+    action_dim: int
+    state_dim: int
+
+    def initial_state(
+        self, first_frame: Float[Tensor, "b c h w"], pixels: Float[Tensor, "b p h w"] | None = None
+    ) -> Any: ...
+
+    def step(
+        self,
+        frame: Float[Tensor, "b c h w"],
+        state: Any,
+        *,
+        latent: Float[Tensor, "b z"] | None = None,
+        action: Float[Tensor, "b a"] | None = None,
+        proprioception: Float[Tensor, "b s"] | None = None,
+        pixels: Float[Tensor, "b p h w"] | None = None,
+    ) -> tuple[FramePrediction, Any]: ...

@@ -1,0 +1,109 @@
+"""Videos to look at: mp4, moving GIF, film strips, and videos side by side with coloured frames."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+GIVEN = (46, 160, 67)  # green: frames the model was given, or the truth
+PREDICTED = (215, 58, 73)  # red: frames the model made
+BORDER = 2
+GAP = 6
+PAPER = 255
+LABEL_SIZE = 12
+
+Row = tuple[str, UInt8[Tensor, "t 3 h w"], int]  # label, video, how many of its first frames were given
+
+
+def write_mp4(path: Path, video: UInt8[Tensor, "t 3 h w"], fps: float) -> None:
+    """H.264 in 4:2:0, which every player shows; odd sides get one more row or column of their last pixels.
+
+    A key frame every second frame, so that any frame is quick to reach in training too.
+    """
+    import av
+
+    video = torch.cat((video, video[..., -1:, :]), dim=-2) if video.shape[-2] % 2 else video
+    video = torch.cat((video, video[..., -1:]), dim=-1) if video.shape[-1] % 2 else video
+    with av.open(str(path), mode="w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = video.shape[-2:]
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = 2
+        stream.options = {"crf": "18"}
+        for image in video.permute(0, 2, 3, 1).cpu().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def gif_bytes(video: UInt8[Tensor, "t 3 h w"], fps: float) -> bytes:
+    """A GIF that plays for ever, with a palette of its own for every frame."""
+    from PIL import Image
+
+    images = [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in video]
+    paletted = [image.quantize(colors=256, method=Image.Quantize.MEDIANCUT, kmeans=1) for image in images]
+    # GIF counts in hundredths of a second, and viewers slow down what is faster than two of them
+    duration = max(2, round(100 / fps)) * 10
+    buffer = io.BytesIO()
+    paletted[0].save(
+        buffer, format="GIF", save_all=True, append_images=paletted[1:], duration=duration, loop=0, disposal=1
+    )
+    return buffer.getvalue()
+
+
+def write_gif(path: Path, video: UInt8[Tensor, "t 3 h w"], fps: float) -> None:
+    """Write `gif_bytes` to a file."""
+    path.write_bytes(gif_bytes(video, fps))
+
+
+def enlarge(video: UInt8[Tensor, "t 3 h w"], smallest: int = 128) -> UInt8[Tensor, "t 3 h2 w2"]:
+    """Repeat pixels a whole number of times until the shorter side has about `smallest` of them."""
+    times = max(1, round(smallest / min(video.shape[-2:])))
+    return video.repeat_interleave(times, dim=-2).repeat_interleave(times, dim=-1)
+
+
+def film_strip(rows: list[Row]) -> UInt8[Tensor, "3 h w"]:
+    """One image: a labelled row a video, time from left to right, frames framed as in `side_by_side`."""
+    strips = []
+    for label, video, given in rows:
+        frames = _framed(video, given)
+        strip = torch.cat([_pad(frame, right=GAP) for frame in frames], dim=-1)
+        strips.append(torch.cat((_label(label, strip.shape[-1]), _pad(strip, bottom=GAP)), dim=-2))
+    return torch.cat(strips, dim=-2)
+
+
+def side_by_side(columns: list[Row]) -> UInt8[Tensor, "t 3 h w"]:
+    """One video: labelled videos of one size and length next to each other.
+
+    The first `given` frames of each are framed green, the others, which a model made, red.
+    """
+    shown = []
+    for label, video, given in columns:
+        frames = _framed(video, given)
+        title = _label(label, frames.shape[-1]).expand(len(frames), -1, -1, -1)
+        shown.append(_pad(torch.cat((title, frames), dim=-2), right=GAP, bottom=GAP))
+    return torch.cat(shown, dim=-1)
+
+
+def _framed(video: UInt8[Tensor, "t 3 h w"], given: int) -> UInt8[Tensor, "t 3 h2 w2"]:
+    t, _, h, w = video.shape
+    colours = torch.tensor([GIVEN if i < given else PREDICTED for i in range(t)], dtype=torch.uint8)
+    framed = colours[:, :, None, None].repeat(1, 1, h + 2 * BORDER, w + 2 * BORDER)
+    framed[..., BORDER:-BORDER, BORDER:-BORDER] = video.cpu()
+    return framed
+
+
+def _label(text: str, width: int) -> UInt8[Tensor, "3 h w"]:
+    """Black words on white, cut off at `width` pixels."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (width, LABEL_SIZE + 4), (PAPER,) * 3)
+    ImageDraw.Draw(image).text((0, 0), text, fill=(0, 0, 0), font=ImageFont.load_default(LABEL_SIZE))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _pad(image: UInt8[Tensor, "*t 3 h w"], *, right: int = 0, bottom: int = 0) -> UInt8[Tensor, "*t 3 h2 w2"]:
+    return torch.nn.functional.pad(image, (0, right, 0, bottom), value=PAPER)

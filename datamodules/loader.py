@@ -1,0 +1,207 @@
+"""The loader: which clips a training step sees, in which process, and where to go on after a stop."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from components.clip import Clip
+from components.randomness import mix
+from datamodules import ClipSource, SourceError, Split
+from datamodules.batches import MapBatches, StreamBatches, handed_out, open_loader
+from datamodules.held_out import HeldOutLoader
+
+
+class ClipSampler:
+    """The order of training clips: permutations of the dataset, one after the other, nothing dropped.
+
+    Permutation e is drawn from mix(seed, e). The stream of clips depends on neither batch size nor number of
+    processes: a global batch is the next batch_size * world_size places of it, and process `rank` takes the
+    rank-th slice of batch_size. So two processes see what one process with twice the batch size sees.
+    """
+
+    def __init__(
+        self, num_clips: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.num_clips, self.seed = num_clips, seed
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def batches(self, position: int) -> Iterator[list[int]]:
+        """Clips of this process, batch by batch, from a place in the stream on."""
+        for start in itertools.count(position, self.batch_size * self.world_size):
+            mine = start + self.rank * self.batch_size
+            yield [self._clip(place) for place in range(mine, mine + self.batch_size)]
+
+    def _clip(self, place: int) -> int:
+        epoch, index = divmod(place, self.num_clips)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+            self._epoch, self._order = epoch, torch.randperm(self.num_clips, generator=generator)
+        return int(self._order[index])
+
+
+class ClipLoader:
+    """Training batches of one process; one pass is one stage of training.
+
+    batch_size is per process. A pass hands out num_batches batches, however many data epochs that takes.
+    `state_dict` says what was handed out, not what workers have read ahead, and is the same in all processes;
+    after `load_state_dict` the pass goes on with the very next batch, also with another number of workers
+    and, for map-style datasets, of processes. Lightning calls both and keeps the state in its checkpoints.
+
+    A stream is read by at most one worker. After `load_state_dict` its next `iter` must go on from there to
+    the end of that pass; each further `iter` is a new pass.
+
+    Raises: SourceError if the state belongs to other data; whatever the dataset raises, as it was raised.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        num_batches: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+    ) -> None:
+        clips: Any = dataset
+        self._dataset = clips
+        self.batch_size, self.num_batches = batch_size, num_batches
+        self.seed, self.rank, self.world_size, self.num_workers = seed, rank, world_size, num_workers
+        self._num_clips = None if isinstance(dataset, IterableDataset) else len(clips)
+        self._position = 0  # clips handed out so far, over all processes and passes
+        self._batches = 0  # batches handed out in this pass
+        self._stream: Any = None  # where this process's stream stands
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[Clip]:
+        if self._batches >= self.num_batches:
+            self._batches = 0
+        batches = handed_out(self._open())
+        while self._batches < self.num_batches:
+            batch, self._stream = next(batches)
+            self._batches += 1
+            self._position += self.batch_size * self.world_size
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {"position": self._position, "batches": self._batches, "seed": self.seed}
+        if self._num_clips is None:
+            return state | {"streams": _of_all_processes(self.rank, self._stream)}
+        return state | {"clips": self._num_clips}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if (state.get("clips"), state["seed"]) != (self._num_clips, self.seed):
+            raise SourceError(
+                f"data: the checkpoint was at {_describe(state.get('clips'), state['seed'])}, this run reads "
+                f"{_describe(self._num_clips, self.seed)}; resume with the same data or start a new run"
+            )
+        streams = state.get("streams")
+        if streams is not None and len(streams) != self.world_size:
+            raise SourceError(
+                f"data: a stream read by {len(streams)} processes cannot go on in {self.world_size}; "
+                f"resume with {len(streams)} or start a new run"
+            )
+        self._position, self._batches = state["position"], state["batches"]
+        self._stream = streams[self.rank] if streams is not None else None
+
+    def _open(self) -> DataLoader:
+        if self._num_clips is None:
+            stream = StreamBatches(
+                self._dataset, batch_size=self.batch_size, state=self._stream, num_clips=None
+            )
+            return open_loader(stream, indices=None, num_workers=min(1, self.num_workers), seed=self.seed)
+        sampler = ClipSampler(
+            self._num_clips,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        indices = itertools.islice(sampler.batches(self._position), self.num_batches - self._batches)
+        return open_loader(
+            MapBatches(self._dataset), indices=indices, num_workers=self.num_workers, seed=self.seed
+        )
+
+
+class ClipDataModule(LightningDataModule):
+    """A ClipSource as Lightning wants it: an endless shuffled train, a fixed val_clips of val and of test.
+
+    batch_size is per process; num_batches = optimizer steps * accumulated batches. Needs
+    Trainer(max_epochs=1, use_distributed_sampler=False).
+    """
+
+    def __init__(
+        self,
+        *,
+        source: ClipSource,
+        batch_size: int,
+        num_batches: int,
+        val_clips: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.source, self.batch_size, self.num_batches = source, batch_size, num_batches
+        self.val_clips, self.num_workers, self.seed = val_clips, num_workers, seed
+        self._held_out_loaders: list[HeldOutLoader] = []
+
+    def train_dataloader(self) -> ClipLoader:
+        rank, world_size = self._place()
+        return ClipLoader(
+            self.source.split("train"),
+            batch_size=self.batch_size,
+            num_batches=self.num_batches,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            num_workers=self.num_workers,
+        )
+
+    def val_dataloader(self) -> HeldOutLoader:
+        return self._held_out("val")
+
+    def test_dataloader(self) -> HeldOutLoader:
+        return self._held_out("test")
+
+    def teardown(self, stage: str) -> None:
+        for loader in self._held_out_loaders:
+            loader.close()
+        self._held_out_loaders.clear()
+
+    def _held_out(self, split: Split) -> HeldOutLoader:
+        rank, world_size = self._place()
+        loader = HeldOutLoader(
+            self.source.split(split),
+            batch_size=self.batch_size,
+            num_clips=self.val_clips,
+            rank=rank,
+            world_size=world_size,
+            num_workers=self.num_workers,
+        )
+        self._held_out_loaders.append(loader)
+        return loader
+
+    def _place(self) -> tuple[int, int]:
+        """Rank and number among the processes that see different data (tensor-parallel ones see the same)."""
+        place = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        return (place["rank"], place["num_replicas"]) if place else (0, 1)
+
+
+def _of_all_processes(rank: int, stream: Any) -> dict[int, Any]:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return {rank: stream}
+    states: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, (rank, stream))
+    return dict(states)
+
+
+def _describe(num_clips: int | None, seed: int) -> str:
+    return f"{'a stream' if num_clips is None else f'{num_clips} clips'} with seed {seed}"

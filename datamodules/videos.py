@@ -1,0 +1,219 @@
+"""Clips from your own videos: files, globs, folders or lists of them; image folders; .npz arrays."""
+
+import csv
+import logging
+import unicodedata
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from components.clip import Clip, ClipSpec
+from components.randomness import mix
+from datamodules import SourceError, Split
+from datamodules.decoding import OpenVideos, Unreadable, VideoInfo
+from datamodules.video_index import find_videos, open_video, probe_all
+from datamodules.video_splits import Stretch, grid_length, share_out
+
+_ATTEMPTS = 20  # other clips that are tried in place of one that does not decode
+_NAMED = 5  # files that a message names before it says how many more
+
+log = logging.getLogger("datamodules")
+
+
+class Videos:
+    """Clips cut from videos; see docs/your_videos.md.
+
+    root: a file, a glob, a folder or a list of these. fps: frames per second of the clips, null: each video's
+    own; frames are picked by their time, never relabelled. stride: places, in frames, from one training clip
+    to the next; clips of val and test do not overlap. assumed_fps: of image folders and arrays, which carry
+    no times. Frames are scaled to cover (height, width) and cropped to the centre. Files that cannot be used
+    are listed in one warning and in `skipped`.
+    Raises: SourceError where no usable video is left.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | list[str],
+        num_frames: int,
+        height: int,
+        width: int,
+        fps: float | None = None,
+        stride: int = 1,
+        assumed_fps: float = 10.0,
+    ) -> None:
+        if min(num_frames, height, width, stride) < 1:
+            raise SourceError("data: num_frames, height, width and stride must be at least 1")
+        if assumed_fps <= 0 or (fps is not None and fps <= 0):
+            raise SourceError("data: fps and assumed_fps must be above 0 (fps=null keeps each video's own)")
+        self.root, self.num_frames, self.height, self.width = root, num_frames, height, width
+        self.fps, self.stride, self.assumed_fps = fps, stride, assumed_fps
+
+    def spec(self) -> ClipSpec:
+        """Shapes; actions and states only if all videos have them in one size."""
+        dims = self._library.dims
+        return ClipSpec(self.num_frames, self.height, self.width, dims["actions"], dims["state"])
+
+    def split(self, name: Split) -> "VideoClips":
+        """The clips of one split as a map-style data set."""
+        return VideoClips(
+            self._library.splits[name],
+            self.spec(),
+            stride=self.stride if name == "train" else self.num_frames,
+        )
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Files that cannot be used: name -> why."""
+        return dict(self._library.skipped)
+
+    @cached_property
+    def _library(self) -> "_Library":
+        found = find_videos(self.root)
+        infos, skipped = probe_all(found)
+        texts = captions(found.base, infos)
+        usable = []
+        for name, info in infos.items():
+            if info.fps is None:
+                info = replace(info, fps=self.assumed_fps, duration=(info.num_frames - 1) / self.assumed_fps)
+            try:
+                usable.append(self._stretch(name, info, texts.get(name, "")))
+            except Unreadable as reason:
+                skipped[name] = str(reason)
+        if not usable:
+            raise SourceError(f"data.root={self.root}: no usable video; {_grouped(skipped, '; ')}")
+        splits = share_out(usable, self.num_frames)
+        placed = {stretch.name for part in splits.values() for stretch in part}
+        skipped |= {s.name: "outside of train/, val/ and test/" for s in usable if s.name not in placed}
+        if skipped:
+            log.warning("%s: skipped %d files\n  %s", self.root, len(skipped), _grouped(skipped, "\n  "))
+        return _Library(splits, skipped, _agreed_dims(usable))
+
+    def _stretch(self, name: str, info: VideoInfo, text: str) -> Stretch:
+        own, fps = info.fps or 0.0, self.fps or info.fps or 0.0
+        length = grid_length(info.duration or 0.0, own, fps)
+        if length < self.num_frames:
+            raise Unreadable(f"too short for {self.num_frames} frames at {fps:g} a second")
+        skip = own / fps
+        if info.action_dim and (skip < 0.999 or abs(skip - round(skip)) > 1e-3):
+            raise Unreadable(f"has actions at {own:g} fps, which fps={fps:g} does not divide")
+        info = replace(info, action_dim=info.action_dim * max(1, round(skip)))
+        return Stretch(name, info, text, fps, first=0, end=length)
+
+
+@dataclass(frozen=True)
+class _Library:
+    splits: dict[Split, list[Stretch]]
+    skipped: dict[str, str]
+    dims: dict[str, int]
+
+
+class VideoClips(Dataset):
+    """The clips of one split; clips[i] depends on i and the files alone.
+
+    A clip that does not decode is replaced by another one, drawn from its index, of another video if there is
+    one; the first such clip of a video is reported.
+    """
+
+    def __init__(self, stretches: Sequence[Stretch], spec: ClipSpec, *, stride: int) -> None:
+        self.stretches, self.spec, self.stride = list(stretches), spec, stride
+        counts = (stretch.windows(spec.num_frames, stride) for stretch in self.stretches)
+        self._ends = list(accumulate(counts))  # clips up to and with each stretch
+        self.open_videos = OpenVideos(open_video)
+        self._reported: set[str] = set()
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        place, refused = index, set[str]()
+        for attempt in range(_ATTEMPTS):
+            stretch = self.stretches[bisect_right(self._ends, place)]
+            if attempt == 0 or stretch.name not in refused or len(refused) == len(self.stretches):
+                try:
+                    return self._read(place, stretch)
+                except Unreadable as reason:
+                    refused.add(stretch.name)
+                    self._report(stretch.name, str(reason))
+            place = mix(index, attempt) % len(self)
+        raise SourceError(f"data: {', '.join(sorted(refused))} do not decode; mend or remove them")
+
+    def _read(self, place: int, stretch: Stretch) -> Clip:
+        spec, which = self.spec, bisect_right(self._ends, place)
+        before = self._ends[which - 1] if which else 0
+        start = stretch.first + (place - before) * self.stride
+        times = [(start + i) / stretch.fps for i in range(spec.num_frames)]
+        clip = self.open_videos[stretch.info].read(times, spec.height, spec.width)
+        if not spec.action_dim:
+            clip.pop("actions", None)
+        if not spec.state_dim:
+            clip.pop("state", None)
+        clip["fps"] = torch.tensor(float(stretch.fps))
+        clip["text"] = stretch.text
+        clip["id"] = f"{stretch.name}@{times[0]:.3f}s"
+        return clip
+
+    def _report(self, name: str, reason: str) -> None:
+        if name not in self._reported:
+            self._reported.add(name)
+            log.warning("%s %s; clips of other videos take the place of its broken ones", name, reason)
+
+
+def captions(base: Path, infos: Mapping[str, VideoInfo]) -> dict[str, str]:
+    """Name -> caption: of `clip.txt` beside `clip.mp4`, else of captions.csv (file_name, text) in the root.
+
+    Raises: SourceError for a captions.csv without these columns.
+    """
+    texts: dict[str, str] = {}
+    table = base / "captions.csv"
+    if table.is_file():
+        with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"file_name", "text"} <= set(rows.fieldnames or ()):
+                raise SourceError(f"{table}: its first line must name the columns file_name,text")
+            for row in rows:
+                name = (row["file_name"] or "").strip().replace("\\", "/")
+                texts[unicodedata.normalize("NFC", name)] = " ".join((row["text"] or "").split())
+        strangers = {name: "not among the videos" for name in texts if name not in infos}
+        if strangers:
+            log.warning("%s: %s", table, _grouped(strangers, "; "))
+    for name, info in infos.items():
+        path = Path(info.path)
+        beside = path.with_suffix(".txt") if path.is_file() else path.with_name(f"{path.name}.txt")
+        if beside.is_file():
+            texts[name] = " ".join(beside.read_text(encoding="utf-8-sig", errors="replace").split())
+    return texts
+
+
+def _agreed_dims(stretches: Sequence[Stretch]) -> dict[str, int]:
+    """Sizes of actions and states where all videos have the same one, else 0."""
+    dims = {}
+    for key, sizes in (
+        ("actions", {stretch.info.action_dim for stretch in stretches}),
+        ("state", {stretch.info.state_dim for stretch in stretches}),
+    ):
+        dims[key] = sizes.pop() if len(sizes) == 1 else 0
+        if sizes:
+            log.warning("the videos do not agree in the size of %s (0 = none): left out", key)
+    return dims
+
+
+def _grouped(reasons: Mapping[str, str], separator: str) -> str:
+    """`3 empty files: a.mp4, b.mp4, ...`, one group a reason."""
+    groups = defaultdict(list)
+    for name, reason in reasons.items():
+        groups[reason].append(name)
+    lines = []
+    for reason, names in groups.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        lines.append(f"{reason}: {', '.join(names[:_NAMED])}{more}")
+    return separator.join(lines)
