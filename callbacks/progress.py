@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-import lightning as L
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import (
     BatchesProcessedColumn,
@@ -38,13 +38,13 @@ class Progress(RichProgressBar):
         self._drawn = 0.0
         self._first: tuple[int, float] | None = None
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if trainer.is_global_zero and not get_console().is_terminal:
             self._plain = True
             self.disable()
 
-    def configure_columns(self, trainer: L.Trainer) -> list:
+    def configure_columns(self, trainer: Trainer) -> list:
         return [
             TextColumn("{task.description}"),
             CustomBarColumn(bar_width=24),
@@ -52,12 +52,12 @@ class Progress(RichProgressBar):
             TimeRemainingColumn(compact=True),
         ]
 
-    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         known = trainer.callback_metrics
         return {label: f"{float(known[name]):{fmt}}" for label, (name, fmt) in SHOWN.items() if name in known}
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now, done, total = time.monotonic(), batch_idx + 1, self.total_train_batches
         if self._first is None:
@@ -71,7 +71,7 @@ class Progress(RichProgressBar):
         else:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         if self._plain and not trainer.sanity_checking:
             self._print("validation", trainer, pl_module)
@@ -84,7 +84,7 @@ class Progress(RichProgressBar):
         seconds = round((now - began) / (done - start - 1) * (total - done))
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
 
-    def _print(self, title: str, trainer: L.Trainer, pl_module: L.LightningModule, left: str = "") -> None:
+    def _print(self, title: str, trainer: Trainer, pl_module: LightningModule, left: str = "") -> None:
         metrics = [f"{label} {value}" for label, value in self.get_metrics(trainer, pl_module).items()]
         print("  ".join([title, *metrics, *([left] if left else [])]), flush=True)
 

@@ -1,14 +1,12 @@
 """Rollouts of fixed validation clips while a model trains: what the curves cannot show."""
 
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
-import lightning as L
 import torch
-from lightning.fabric.utilities.seed import isolate_rng
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from components import media
 from components.clip import Clip
@@ -16,13 +14,13 @@ from components.clip import Clip
 SEED = 0  # the same noise every time, so that two steps differ by the model alone
 
 
-class Rollouts(L.Callback):
+class Rollouts(Callback):
     """Every `every` training steps and at the end, predict the same clips and show them.
 
     Truth and samples move side by side, frames the model was given framed green and its own red: as a GIF
     in TensorBoard's images, as a film strip, and as files in `rollouts/` of the run folder.
     The model has `context_frames` and `predict(context, horizon, generator=...)`. Neither its modes nor any
-    random state changes. Every process predicts, since sharded weights need them all; the first one writes.
+    random state changes. Every process predicts, as sharded weights need them all; the first one writes.
     """
 
     def __init__(self, *, every: int, clips: int = 4, samples: int = 2, fps: float | None = None) -> None:
@@ -30,89 +28,85 @@ class Rollouts(L.Callback):
         self.clips = clips
         self.samples = samples
         self.fps = fps  # None: as the clips say
-        self._batch: Clip | None = None
+        self._batches: list[Clip] = []
         self._step = 0
         self._shown = 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: Clip, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Clip, batch_idx: int
     ) -> None:
         self._step = batch_idx + 1
         if self._step % self.every == 0:
             self._show(trainer, pl_module)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._step > self._shown:
             self._show(trainer, pl_module)
 
-    def _show(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+    def _show(self, trainer: Trainer, model: LightningModule) -> None:
         self._shown = self._step
         modes = {module: module.training for module in model.modules()}
         with isolate_rng(), torch.no_grad():
-            if self._batch is None:
-                self._batch = _clips(trainer, self.clips)
-            clip = model.transfer_batch_to_device(self._batch, model.device, 0)
+            self._batches = self._batches or _batches(trainer, self.clips)
             model.eval()
-            predicted = self._predict(model, clip)
+            generator = torch.Generator(model.device).manual_seed(SEED)
+            shown = [self._predict(model, batch, generator) for batch in self._batches]
         for module, training in modes.items():
             module.training = training
-        if trainer.is_global_zero:
-            self._write(trainer, clip, predicted, given=model.context_frames)
+        if trainer.is_global_zero and shown:
+            self._write(trainer, [clip for clips in shown for clip in clips], model.context_frames)
 
-    def _predict(self, model: L.LightningModule, clip: Clip) -> list[Tensor]:
-        """Samples, each uint8 (b, t, 3, h, w) with the context in front."""
+    def _predict(
+        self, model: LightningModule, batch: Clip, generator: torch.Generator
+    ) -> list[list[media.Labelled]]:
+        """For each clip the truth and its samples, the context in front."""
+        batch = model.transfer_batch_to_device(batch, model.device, 0)
         given = model.context_frames
-        context = Clip(**{**clip, "video": clip["video"][:, :given]})
-        if "state" in clip:
-            context["state"] = clip["state"][:, :given]
-        horizon = clip["video"].shape[1] - given
-        generator = torch.Generator(model.device).manual_seed(SEED)
-        videos = []
-        for _ in range(self.samples):
-            future = model.predict(context, horizon, generator=generator)
-            future = (future.float().clamp(0, 1) * 255).round().to(torch.uint8)
-            videos.append(torch.cat((context["video"], future), dim=1).cpu())
-        return videos
+        context = batch.copy()
+        context["video"] = batch["video"][:, :given]
+        if "state" in batch:
+            context["state"] = batch["state"][:, :given]
+        videos = [("truth", batch["video"])]
+        for number in range(1, self.samples + 1):
+            future = model.predict(context, batch["video"].shape[1] - given, generator=generator)
+            future = future.float().clamp(0, 1).mul(255).round().to(torch.uint8)
+            videos.append((f"sample {number}", torch.cat((context["video"], future), dim=1)))
+        return [[(label, video[i]) for label, video in videos] for i in range(len(batch["video"]))]
 
-    def _write(self, trainer: L.Trainer, clip: Clip, predicted: list[Tensor], *, given: int) -> None:
-        truth = clip["video"].cpu()
-        grids, rows = [], []
-        for i in range(len(truth)):
-            columns = [("truth", media.enlarge(truth[i]), truth.shape[1])]
-            columns += [
-                (f"sample {n}", media.enlarge(video[i]), given) for n, video in enumerate(predicted, start=1)
-            ]
-            grids.append(media.side_by_side(columns))
-            rows += columns
-        fps = self.fps or (float(clip["fps"][0]) if "fps" in clip else 4.0)
-        grid, strip = torch.cat(grids, dim=-2), media.film_strip(rows)
+    def _write(self, trainer: Trainer, clips: list[list[media.Labelled]], given: int) -> None:
+        fps = self.fps or (float(self._batches[0]["fps"][0]) if "fps" in self._batches[0] else 4.0)
+        grid = torch.cat([media.side_by_side(c, context_frames=given, truths=1) for c in clips], dim=-2)
+        strip = torch.cat([media.film_strip(c, context_frames=given, truths=1) for c in clips], dim=-2)
         gif = media.gif_bytes(grid, fps)
-
-        from PIL import Image
-
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "rollouts"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"step_{self._step:06d}.gif").write_bytes(gif)
-        Image.fromarray(strip.permute(1, 2, 0).numpy()).save(folder / f"step_{self._step:06d}.png")
+        media.write_png(folder / f"step_{self._step:06d}.png", strip)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 _add_gif(logger, gif, height=grid.shape[-2], width=grid.shape[-1], step=self._step)
                 logger.experiment.add_image("rollouts/strip", strip, self._step)
 
 
-def _clips(trainer: L.Trainer, count: int) -> Clip:
-    """The first process's clips are spread evenly over the validation set; no loader's position moves."""
-    trainer.fit_loop.epoch_loop.val_loop.setup_data()
+def _batches(trainer: Trainer, count: int) -> list[Clip]:
+    """The first `count` clips that validation sees; none where there is no validation."""
     loader = trainer.val_dataloaders
     loader = loader[0] if isinstance(loader, list) else loader
-    dataset: Dataset = loader.dataset
-    if not isinstance(dataset, IterableDataset):
-        count = min(count, len(dataset))
-        return loader.collate_fn([dataset[i * len(dataset) // count] for i in range(count)])
-    state = dataset.state_dict()
-    clips = list(islice(dataset, count))
-    dataset.load_state_dict(state)
-    return loader.collate_fn(clips)
+    batches: list[Clip] = []
+    if loader is None:
+        return batches
+    for batch in loader:
+        batches.append(_first(batch, count))
+        count -= len(batches[-1]["video"])
+        if count == 0:
+            break
+    return batches
+
+
+def _first(part: Any, count: int) -> Any:
+    if isinstance(part, dict):
+        return {key: _first(value, count) for key, value in part.items()}
+    return part[:count]
 
 
 def _add_gif(logger: TensorBoardLogger, gif: bytes, *, height: int, width: int, step: int) -> None:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import lightning as L
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
-class RunRecord(L.Callback):
+class RunRecord(Callback):
     """Write the composed config as text at the start, and its values beside the last val/* at the end.
 
     The values are TensorBoard's hyperparameters, so its HPARAMS tab compares runs. `config` is the composed
@@ -20,7 +20,7 @@ class RunRecord(L.Callback):
         self.config = config
 
     @rank_zero_only
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path = self._path(trainer)
         if not path.is_file():
             rank_zero_warn(f"run_record: no composed config at {path}; nothing will be recorded")
@@ -30,7 +30,7 @@ class RunRecord(L.Callback):
             logger.experiment.add_text("config", text, 0)
 
     @rank_zero_only
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         path = self._path(trainer)
         if not path.is_file():
             return
@@ -40,7 +40,7 @@ class RunRecord(L.Callback):
         for logger in _tensorboards(trainer):
             logger.log_hyperparams(values, metrics, step=step)
 
-    def _path(self, trainer: L.Trainer) -> Path:
+    def _path(self, trainer: Trainer) -> Path:
         return self.config or Path(trainer.default_root_dir) / "config.yaml"
 
 
@@ -58,5 +58,5 @@ def flatten(node: DictConfig | ListConfig, prefix: str = "") -> dict[str, str | 
     return values
 
 
-def _tensorboards(trainer: L.Trainer) -> list[TensorBoardLogger]:
+def _tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

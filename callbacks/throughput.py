@@ -4,8 +4,8 @@ import resource
 import sys
 import time
 
-import lightning as L
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.clip import Clip
@@ -13,7 +13,7 @@ from components.clip import Clip
 PEAK_SECONDS = 0.15
 
 
-class Throughput(L.Callback):
+class Throughput(Callback):
     """Log frames and clips per second, step time, waiting for data, model FLOPs utilisation and memory.
 
     Means since the last log, over whole steps: fetching the data is in the step's time, validation is not.
@@ -38,13 +38,13 @@ class Throughput(L.Callback):
         self._start = 0.0
         self._clear()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._peak = matmul_peak(pl_module.device, _compute_dtype(trainer.precision))
         self._flops, self._last_end = 0, None
         self._clear()
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Clip, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: Clip, batch_idx: int
     ) -> None:
         self._start = time.perf_counter()
         if self._flops == 0 and self._counter is None:
@@ -52,7 +52,7 @@ class Throughput(L.Callback):
             self._counter.__enter__()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: Clip, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Clip, batch_idx: int
     ) -> None:
         if self._counter is not None:
             self._stop_counting()
@@ -71,12 +71,10 @@ class Throughput(L.Callback):
                 self._clear()
         self._last_end = time.perf_counter()
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_end = time.perf_counter()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._counter is not None:
             self._stop_counting()
 

@@ -43,6 +43,14 @@ def wants_factory(annotation: Any) -> bool:
     return typing.get_origin(annotation) is collections.abc.Callable
 
 
+def _wants_float(value: Any, annotation: Any) -> bool:
+    """Whether a whole number stands where only a float is declared: `lr: 1`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    options = typing.get_args(annotation) or (annotation,)
+    return float in options and int not in options
+
+
 def is_node(value: Any) -> bool:
     return isinstance(value, Mapping) and "_component_" in value
 
@@ -61,7 +69,7 @@ def build(value: Any, annotation: Any = None, **given: Any) -> Any:
             return {name: build(part, item) for name, part in value.items()}
         if isinstance(value, list):
             return [build(part) for part in value]
-        return value
+        return float(value) if _wants_float(value, annotation) else value
     component = locate(value["_component_"])
     known = parameters(component)
     arguments = {

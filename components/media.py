@@ -15,7 +15,7 @@ GAP = 6
 PAPER = 255
 LABEL_SIZE = 12
 
-Row = tuple[str, UInt8[Tensor, "t 3 h w"], int]  # label, video, how many of its first frames were given
+Labelled = tuple[str, Tensor]  # what it is, and a video: uint8 (t, 3, h, w)
 
 
 def write_mp4(path: Path, video: UInt8[Tensor, "t 3 h w"], fps: float) -> None:
@@ -43,7 +43,7 @@ def gif_bytes(video: UInt8[Tensor, "t 3 h w"], fps: float) -> bytes:
     from PIL import Image
 
     images = [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in video]
-    paletted = [image.quantize(colors=256, method=Image.Quantize.MEDIANCUT, kmeans=1) for image in images]
+    paletted = [image.quantize(colors=256, method=Image.Quantize.MEDIANCUT) for image in images]
     # GIF counts in hundredths of a second, and viewers slow down what is faster than two of them
     duration = max(2, round(100 / fps)) * 10
     buffer = io.BytesIO()
@@ -58,40 +58,58 @@ def write_gif(path: Path, video: UInt8[Tensor, "t 3 h w"], fps: float) -> None:
     path.write_bytes(gif_bytes(video, fps))
 
 
+def write_png(path: Path, image: UInt8[Tensor, "3 h w"]) -> None:
+    """Write an image."""
+    from PIL import Image
+
+    Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(path)
+
+
 def enlarge(video: UInt8[Tensor, "t 3 h w"], smallest: int = 128) -> UInt8[Tensor, "t 3 h2 w2"]:
     """Repeat pixels a whole number of times until the shorter side has about `smallest` of them."""
     times = max(1, round(smallest / min(video.shape[-2:])))
     return video.repeat_interleave(times, dim=-2).repeat_interleave(times, dim=-1)
 
 
-def film_strip(rows: list[Row]) -> UInt8[Tensor, "3 h w"]:
+def film_strip(rows: list[Labelled], *, context_frames: int, truths: int = 0) -> UInt8[Tensor, "3 h w"]:
     """One image: a labelled row a video, time from left to right, frames framed as in `side_by_side`."""
+    videos = _framed(rows, context_frames, truths)
     strips = []
-    for label, video, given in rows:
-        frames = _framed(video, given)
+    for (label, _), frames in zip(rows, videos, strict=True):
         strip = torch.cat([_pad(frame, right=GAP) for frame in frames], dim=-1)
         strips.append(torch.cat((_label(label, strip.shape[-1]), _pad(strip, bottom=GAP)), dim=-2))
     return torch.cat(strips, dim=-2)
 
 
-def side_by_side(columns: list[Row]) -> UInt8[Tensor, "t 3 h w"]:
-    """One video: labelled videos of one size and length next to each other.
+def side_by_side(
+    columns: list[Labelled], *, context_frames: int, truths: int = 0
+) -> UInt8[Tensor, "t 3 h w"]:
+    """One video: labelled videos of one size next to each other; what ends early leaves its place white.
 
-    The first `given` frames of each are framed green, the others, which a model made, red.
+    The first `context_frames` frames of each, and all of the first `truths` videos, are framed green; the
+    others, which a model made, red.
     """
+    videos = _framed(columns, context_frames, truths)
     shown = []
-    for label, video, given in columns:
-        frames = _framed(video, given)
+    for (label, _), frames in zip(columns, videos, strict=True):
         title = _label(label, frames.shape[-1]).expand(len(frames), -1, -1, -1)
         shown.append(_pad(torch.cat((title, frames), dim=-2), right=GAP, bottom=GAP))
     return torch.cat(shown, dim=-1)
 
 
-def _framed(video: UInt8[Tensor, "t 3 h w"], given: int) -> UInt8[Tensor, "t 3 h2 w2"]:
-    t, _, h, w = video.shape
-    colours = torch.tensor([GIVEN if i < given else PREDICTED for i in range(t)], dtype=torch.uint8)
-    framed = colours[:, :, None, None].repeat(1, 1, h + 2 * BORDER, w + 2 * BORDER)
-    framed[..., BORDER:-BORDER, BORDER:-BORDER] = video.cpu()
+def _framed(rows: list[Labelled], context_frames: int, truths: int) -> list[UInt8[Tensor, "t 3 h w"]]:
+    """Enlarged frames with their coloured borders, all videos as long as the longest."""
+    longest = max(len(video) for _, video in rows)
+    framed = []
+    for row, (_, video) in enumerate(rows):
+        frames = enlarge(video.cpu())
+        t, _, h, w = frames.shape
+        given = [row < truths or i < context_frames for i in range(t)]
+        colours = torch.tensor([GIVEN if known else PREDICTED for known in given], dtype=torch.uint8)
+        shown = torch.full((longest, 3, h + 2 * BORDER, w + 2 * BORDER), PAPER, dtype=torch.uint8)
+        shown[:t] = colours[:, :, None, None]
+        shown[:t, :, BORDER:-BORDER, BORDER:-BORDER] = frames
+        framed.append(shown)
     return framed
 
 

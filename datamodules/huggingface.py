@@ -115,12 +115,17 @@ class HuggingFace:
 
     def _source(self) -> dict[str, Any]:
         """What `datasets` opens."""
-        if not (glob.has_magic(self.path) or Path(self.path).expanduser().is_file()):
-            return {"path": self.path, "name": self.name}
-        suffix = Path(self.path).suffix
-        if suffix not in _FORMATS:
-            raise SourceError(f"data.path={self.path}: not one of {', '.join(_FORMATS)}, nor a folder")
-        return {"path": _FORMATS[suffix], "data_files": str(Path(self.path).expanduser())}
+        path = Path(self.path).expanduser()
+        if (path / "state.json").is_file():  # left by save_to_disk
+            path = path / "*.arrow"
+        if not (glob.has_magic(str(path)) or path.is_file()):
+            return {"path": str(path) if path.is_dir() else self.path, "name": self.name}
+        if path.suffix not in _FORMATS:
+            raise SourceError(
+                f"data.path={self.path}: neither a folder nor one of {', '.join(_FORMATS)}; "
+                "single videos are for data=videos"
+            )
+        return {"path": _FORMATS[path.suffix], "data_files": str(path)}
 
     @cached_property
     def _own_splits(self) -> dict[Split, str]:
@@ -150,7 +155,7 @@ class HuggingFace:
         """The column of videos; that of texts is looked for too."""
         import datasets
 
-        features = rows.features or dict.fromkeys(next(iter(rows)))
+        features = rows.features or dict.fromkeys(next(iter(rows), ()))
         there = ", ".join(features)
         for asked in (self.video_column, self.text_column):
             if asked is not None and asked.split(".")[0] not in features:

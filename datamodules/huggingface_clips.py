@@ -103,9 +103,7 @@ class ClipStream(IterableDataset):
     ) -> None:
         self.rows, self.cutter, self.part, self.carved, self.block = rows, cutter, part, carved, block
         self._pass, self._block, self._place = 0, 0, 0
-        self._block_start: Any = (
-            None  # where the stream of rows stood before the block, None: at its beginning
-        )
+        self._block_start: Any = None  # where the rows stood before the block; None: at their beginning
         self._iterated = False
         self._refused = 0
 

@@ -75,11 +75,8 @@ class LeRobot:
 
     def split(self, name: Split) -> "LeRobotClips":
         """The windows of one split as a map-style data set."""
-        spec, layout = self.spec(), self._layout
-        camera = layout.camera(self.camera)
-        frames = layout.frames(camera, [key for key in (self.action_key, self.state_key) if key])
-        every = list(layout.episodes(frames, camera))
-        videos = layout.videos(every)
+        spec, layout, camera = self.spec(), self._layout, self._layout.camera(self.camera)
+        frames, every, videos = self._recordings
         picks = np.floor(np.arange(self.num_frames) * self._step() + 0.5).astype(int)
         span = int(picks[-1]) + 1
         chosen = layout.split_episodes({e.index for e in every})[name]
@@ -109,6 +106,14 @@ class LeRobot:
             picks=picks,
             stride=self.stride if name == "train" else span,
         )
+
+    @cached_property
+    def _recordings(self) -> tuple[Any, list[Episode], dict[Path, VideoInfo]]:
+        """The frame table, where each episode lies in it, and the mp4 files."""
+        camera = self._layout.camera(self.camera)
+        frames = self._layout.frames(camera, [key for key in (self.action_key, self.state_key) if key])
+        episodes = list(self._layout.episodes(frames, camera))
+        return frames, episodes, self._layout.videos(episodes)
 
     def _step(self) -> float:
         """Recorded frames from one frame of a clip to the next, a whole number wherever there are actions."""

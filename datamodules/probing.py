@@ -61,17 +61,15 @@ def _last_time(file: VideoFile, start: float) -> float:
     """When the last frame is shown, in seconds."""
     promised = _promised_end(file)
     end = promised or _end_of_packets(file)
-    for earlier in (1.0, 5.0, 20.0):
-        if not file.seek(max(start, end - earlier)):
-            file.reopen()  # a format that cannot seek is decoded from the start
+    for earlier in (1.0, 4.0, 16.0, 64.0, None):  # some formats seek past the target
+        if earlier is None or not file.seek(max(start, end - earlier)):
+            file.reopen()  # and some cannot seek: those are decoded from the start
         try:
             last = deque(file.frames(), maxlen=1)
         except FAILURES as error:
             raise Unreadable(f"cut off or damaged: its end does not decode ({in_words(error)})") from error
         if last:
             break
-    else:
-        raise Unreadable("cut off: there are no frames at its end")
     time, frame = last[0]
     until = time + float((frame.duration or 0) * frame.time_base)
     # Sound may go on after the last frame, so a container with sound does not tell when frames end.

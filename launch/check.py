@@ -24,14 +24,9 @@ OmegaConf.register_resolver("fraction", lambda share, whole: round(float(share) 
 def resolve(raw: Config) -> tuple[Config, list[Problem]]:
     """Fill in the interpolations; a missing value (???) or a reference to nothing is a problem."""
     config = OmegaConf.create(raw)
-    problems = [
-        Problem(str(key), "needs a value")
-        for key in sorted(OmegaConf.missing_keys(config))
-        if not _follows_another(raw, str(key))
-    ]
-    if problems:
-        for problem in problems:
-            OmegaConf.update(config, problem.path, None)
+    problems = [Problem(path, "needs a value") for path in _missing(raw)]
+    for problem in problems:
+        OmegaConf.update(config, problem.path, None)
     try:
         return OmegaConf.to_container(config, resolve=True), problems  # type: ignore[return-value]
     except OmegaConfBaseException as error:
@@ -82,10 +77,12 @@ def _check_value(
             if not _is_reference(part_raw):
                 problems += _check_value(f"{path}.{key}", part, part_raw, item, missing, given)
         return problems
-    if not fits(value, annotation):
-        hint = " (write null for nothing)" if value == "None" else ""
-        return [Problem(path, f"expected {describe(annotation)}, got {value!r}{hint}")]
-    return []
+    return [] if fits(value, annotation) else [_mismatch(path, value, annotation)]
+
+
+def _mismatch(path: str, value: Any, annotation: Any) -> Problem:
+    hint = " (write null for nothing)" if value == "None" else ""
+    return Problem(path, f"expected {describe(annotation)}, got {value!r}{hint}")
 
 
 def _check_node(
@@ -118,8 +115,8 @@ def _check_node(
                     problems += _check_complete(f"{path}.{key}", value, set())
                 problems += _check_contract(f"{path}.{key}", value["_component_"], annotation)
             elif not isinstance(value, dict) and not fits(value, annotation):
-                told = f"expected {describe(annotation)}, got {value!r} (from {key_raw})"
-                problems.append(Problem(f"{path}.{key}", told))
+                source = key_raw[2:-1] if key_raw.count("$") == 1 else f"{path}.{key}"  # said where it is set
+                problems.append(_mismatch(source, value, annotation))
             continue
         problems += _check_value(f"{path}.{key}", value, key_raw, annotation, missing, given)
     return problems + (_check_complete(path, node, launcher) if complete and "*" not in launcher else [])
@@ -238,8 +235,12 @@ def _referred(raw: Any) -> set[str]:
     return {raw[2:-1]} if _is_reference(raw) else set()
 
 
-def _follows_another(raw: Config, path: str) -> bool:
-    group: Any = raw
-    for part in path.split("."):
-        group = group.get(part) if isinstance(group, dict) else None
-    return _is_reference(group)
+def _missing(raw: Config, prefix: str = "") -> list[str]:
+    """Paths of the values that are still ???."""
+    found = []
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            found += _missing(value, f"{prefix}{key}.")
+        elif value == "???":
+            found.append(f"{prefix}{key}")
+    return found

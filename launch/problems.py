@@ -34,7 +34,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     A path is near when it is spelled nearly alike, or ends in the same key: lr -> optimizer.lr.
     """
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.65)
     if not near:
         leaf = name.rpartition(".")[2]
         leaves = difflib.get_close_matches(leaf, [k.rpartition(".")[2] for k in known], n=1, cutoff=0.75)

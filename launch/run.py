@@ -117,7 +117,7 @@ def run_stage(
         trainer = build(
             options,
             default_root_dir=str(folder),
-            logger=TensorBoardLogger(folder, name="", version=""),
+            logger=TensorBoardLogger(folder, name="", version="", default_hp_metric=False),
             callbacks=callbacks,
             max_epochs=1,
             use_distributed_sampler=False,

@@ -81,17 +81,18 @@ def sample(options: SampleOptions) -> list[Path]:
     generator = torch.Generator().manual_seed(options.seed)
     futures = model.predict(many, horizon, generator=generator)
     first = pixels(context["video"])
-    rows = [("truth", torch.cat([first[0], truth[0, :horizon]]))] if len(truth[0]) else []
-    rows += [(f"sample {i + 1}", torch.cat([first[0], future])) for i, future in enumerate(futures)]
-    rows = [(label, video.mul(255).round().clamp(0, 255).to(torch.uint8)) for label, video in rows]
+    videos = {"truth": torch.cat([first[0], truth[0, :horizon]])} if len(truth[0]) >= horizon else {}
+    videos |= {f"sample {i + 1}": torch.cat([first[0], future]) for i, future in enumerate(futures)}
+    rows = [(label, video.mul(255).round().clamp(0, 255).to(torch.uint8)) for label, video in videos.items()]
+    truths = int("truth" in videos)
     options.out.mkdir(parents=True, exist_ok=True)
     fps = options.fps or float(clip["fps"][0])
     name = options.out / f"{Path(clip['id'][0]).stem.replace('/', '_')}_seed{options.seed}"
-    animation = side_by_side(rows, context_frames=known)
+    animation = side_by_side(rows, context_frames=known, truths=truths)
     files = [name.with_name(name.name + suffix) for suffix in (".mp4", ".gif", ".png")]
     write_mp4(files[0], animation, fps)
     write_gif(files[1], animation, fps)
-    write_png(files[2], film_strip(rows, context_frames=known))
+    write_png(files[2], film_strip(rows, context_frames=known, truths=truths))
     return files
 
 
@@ -100,7 +101,8 @@ def take_clip(options: SampleOptions, config: Any) -> Any:
     from checkpoints.build import build
     from datamodules.batches import collate
 
-    node = config["data"]
+    frames = config["clip"]["context_frames"] + (options.horizon or 0)
+    node = config["data"] | {"num_frames": max(frames, config["clip"]["num_frames"])}
     if options.video is not None:
         node = {
             "_component_": "datamodules.videos.Videos",

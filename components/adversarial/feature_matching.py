@@ -8,7 +8,7 @@ EPSILON = 1e-10  # a vector of zeros has no direction
 
 
 def feature_matching(
-    fake: list[Float[Tensor, "n f *pixels"]], real: list[Float[Tensor, "n f *pixels"]]
+    fake: list[Float[Tensor, "n _channels ..."]], real: list[Float[Tensor, "n _channels ..."]]
 ) -> Float[Tensor, ""]:
     """Cosine distance of feature vectors, mean over places and clips, summed over layers.
 

@@ -6,12 +6,13 @@
 | constant_velocity | every moving pixel goes on as it moved just before | uniform motion, panning |
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Baseline(Protocol):
     """Predict `horizon` frames from context frames in [0, 1]."""
 

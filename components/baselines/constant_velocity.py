@@ -70,7 +70,7 @@ def _match(
         seen = _box(known, cells)
         cost = _box(error * known, cells) / seen.clamp_min(1e-3)
         hidden = seen < seen.amax(dim=(1, 2), keepdim=True) / 2  # mostly out of the frame
-        candidate, least, rival = _vertex(cost.masked_fill(hidden, 1.0))
+        candidate, least, rival = _vertex(cost.masked_fill(hidden, torch.inf))
         stayed = cost[:, reach, reach].unsqueeze(1)
         shows = least < STILL * stayed - NOISE
         one = shows & (rival > least + RIVAL * stayed)
@@ -118,17 +118,19 @@ def _vertex(
     flat = cost.flatten(1, 2)
     best = (flat + 1e-3 * NOISE * length).argmin(dim=1, keepdim=True)
     row, column = best // n, best % n
+    ringed = F.pad(cost, (0, 0, 0, 0, 1, 1, 1, 1), value=torch.inf).flatten(1, 2)
 
     def beside(rows: int, columns: int) -> Tensor:
-        return flat.gather(1, (row + rows).clamp(0, n - 1) * n + (column + columns).clamp(0, n - 1))
+        return ringed.gather(1, (row + 1 + rows) * (n + 2) + column + 1 + columns)
 
     least = centre = flat.gather(1, best)
     fractions = []
     for left, right in ((beside(0, -1), beside(0, 1)), (beside(-1, 0), beside(1, 0))):
-        curvature = ((left + right) / 2 - centre).clamp_min(1e-12)
+        measured = (left + right).isfinite()
+        curvature = ((left + right) / 2 - centre).clamp_min(1e-12).where(measured, torch.inf)
         most = (centre / curvature).sqrt().clamp_max(0.5)
-        fraction = ((left - right) / (4 * curvature)).clamp(-most, most)
-        least = least - curvature * fraction.square()
+        fraction = ((left - right) / (4 * curvature)).where(measured, 0.0).clamp(-most, most)
+        least = least - (curvature * fraction.square()).where(measured, 0.0)
         fractions.append(fraction)
     x, y = column - n // 2 + fractions[0], row - n // 2 + fractions[1]
     rival = flat.scatter(1, best, torch.inf).amin(dim=1, keepdim=True)

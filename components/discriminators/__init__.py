@@ -24,5 +24,5 @@ class Discriminator(Protocol):
 
     def __call__(
         self, clip: Float[Tensor, "b t c h w"]
-    ) -> tuple[Float[Tensor, " n"], list[Float[Tensor, "n f *pixels"]]]:
+    ) -> tuple[Float[Tensor, " n"], list[Float[Tensor, "n _channels ..."]]]:
         """One logit for everything judged, n = b or n = b * t; feature maps with channels on axis 1."""

@@ -37,7 +37,7 @@ class ImageDiscriminator(nn.Module):
 
     def forward(
         self, clip: Float[Tensor, "b t c h w"]
-    ) -> tuple[Float[Tensor, " n"], list[Float[Tensor, "n f *pixels"]]]:
+    ) -> tuple[Float[Tensor, " n"], list[Float[Tensor, "n _channels ..."]]]:
         x = clip.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         features = []
         for layer in self.convolutions:

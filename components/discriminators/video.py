@@ -46,7 +46,7 @@ class VideoDiscriminator(nn.Module):
 
     def forward(
         self, clip: Float[Tensor, "b t c h w"]
-    ) -> tuple[Float[Tensor, " b"], list[Float[Tensor, "b f *pixels"]]]:
+    ) -> tuple[Float[Tensor, " b"], list[Float[Tensor, "b _channels ..."]]]:
         # On CPU channels last takes four fifths of the default layout's time (8 channels, 5 frames of 32x32).
         x = clip.transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
         features = []

@@ -12,12 +12,13 @@ Each is a function `metric(predicted, truth)` of two videos in [0, 1], (b, t, 3,
 `FrameMetric` adds any of them up over batches and processes: the mean and the curve over time.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class FrameFunction(Protocol):
     """Compare every frame with its truth."""
 

@@ -74,7 +74,8 @@ class CDNA(nn.Module):
     ) -> Float[Tensor, "b m c h w"]:
         b, m, size, _ = motion.shape
         padded = pad_symmetric(images, size).transpose(0, 1)  # channels as the batch, clips as the groups
-        with torch.autocast(images.device.type, enabled=False):  # 8 bits of mantissa are too few for a frame
+        device = "cpu" if images.is_meta else images.device.type  # autocast does not know meta
+        with torch.autocast(device, enabled=False):  # 8 bits of mantissa are too few for a frame
             moved = F.conv2d(padded.to(motion.dtype), motion.reshape(b * m, 1, size, size), groups=b)
         return moved.unflatten(1, (b, m)).permute(1, 2, 0, 3, 4)
 

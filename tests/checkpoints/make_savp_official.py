@@ -4,8 +4,8 @@
     pip install tensorflow-cpu tf_keras                         # made with 2.21
     python -m tests.checkpoints.make_savp_official CLONE
 
-The code is for TensorFlow 1 with contrib; the few functions of contrib that it calls are given here, and so is
-the smallest epsilon (1.001e-5) that the fused batch norm of TensorFlow 1 allowed.
+The code is for TensorFlow 1 with contrib; the few functions of contrib that it calls are given here, and so
+is the smallest epsilon (1.001e-5) that the fused batch norm of TensorFlow 1 allowed.
 """
 
 import importlib.util
@@ -23,7 +23,9 @@ COMMON = {
     **dict.fromkeys(("norm_layer", "conv_rnn_norm_layer"), "instance"),
     **dict.fromkeys(("rnn", "conv_rnn"), "lstm"),
     **dict.fromkeys(("ngf", "nef", "ndf", "num_transformed_images"), 4),
-    **dict.fromkeys(("prev_image_background", "first_image_background", "use_tile_concat", "use_rnn_z"), True),
+    **dict.fromkeys(
+        ("prev_image_background", "first_image_background", "use_tile_concat", "use_rnn_z"), True
+    ),
     **dict.fromkeys(("last_image_background", "last_context_image_background"), False),
     **dict.fromkeys(("context_images_background", "learn_initial_state", "use_e_rnn"), False),
     **dict.fromkeys(("ablation_conv_rnn_norm", "ablation_rnn"), False),
@@ -137,7 +139,8 @@ def official(clone: Path) -> tuple[types.ModuleType, types.ModuleType, types.Mod
     variables = types.SimpleNamespace(model_variable=model_variable)
     _module(f"{contrib}.framework.python.ops", variables=variables)
     collections = types.SimpleNamespace(
-        get_variable_collections=lambda *_: None, collect_named_outputs=lambda _collections, _name, output: output
+        get_variable_collections=lambda *_: None,
+        collect_named_outputs=lambda _collections, _name, output: output,
     )
     _module(f"{contrib}.layers.python.layers", utils=collections)
     version_1 = _module("tensorflow", **{name: getattr(tf, name) for name in dir(tf)})

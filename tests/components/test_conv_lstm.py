@@ -22,7 +22,7 @@ def test_conv_pool_is_convolution_then_pooling(kernel_size, size):
 
 
 def bilinear_then_conv(x, weight, bias):
-    """The official form, step by step: a transposed convolution without cropping, a convolution without padding."""
+    """The official form, step by step: transposed without cropping, then without padding."""
     row = torch.tensor([0.25, 0.75, 0.75, 0.25], dtype=x.dtype)
     kernel = torch.outer(row, row).expand(x.shape[1], 1, 4, 4)
     return F.conv2d(F.conv_transpose2d(x, kernel, stride=2, groups=x.shape[1]), weight, bias)
