@@ -10,7 +10,8 @@ import torch
 def random_state() -> dict[str, Any]:
     """The state of torch (CPU and CUDA), numpy and Python as tensors and plain values."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  (libraries draw from it)
+    legacy: Any = np.random.get_state()  # noqa: NPY002  (libraries draw from it)
+    name, keys, position, has_gauss, cached = legacy
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

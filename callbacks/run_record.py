@@ -36,7 +36,9 @@ class RunRecord(Callback):
             return
         values = flatten(OmegaConf.load(path))
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        step = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        step = (
+            trainer.fit_loop.epoch_loop.batch_progress.total.completed - 1
+        )  # as the last values were logged
         for logger in _tensorboards(trainer):
             logger.log_hyperparams(values, metrics, step=step)
 

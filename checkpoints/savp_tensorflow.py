@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from checkpoints.own import CheckpointError
 from components.backbones.recurrent_generator import RecurrentGenerator
 from components.discriminators.video import VideoDiscriminator
 from components.posteriors.pair_encoder import PairEncoder
@@ -22,10 +23,6 @@ from components.transformations.dna import DNA
 from components.transformations.flow import Flow
 
 Variables = Mapping[str, np.ndarray]
-
-
-class CheckpointError(Exception):
-    """One line for the user: which variable, what is wrong with it."""
 
 
 def read_variables(prefix: Path) -> dict[str, np.ndarray]:

@@ -28,7 +28,9 @@ class ClipRandom:
     what the stopped one would have: the whole random state is (seed, step).
     """
 
-    def __init__(self, seed: int, step: int, *, first: int, size: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, seed: int, step: int, *, first: int, size: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.device = torch.device(device)
         self.generators = [
             torch.Generator(self.device).manual_seed(mix(seed, step, first + i)) for i in range(size)

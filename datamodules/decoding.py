@@ -1,8 +1,12 @@
 """Frames of a video file by time: seek to the keyframe before, decode on, scale as it decodes (PyAV).
 
 Frames are scaled by libswscale while they are still YUV, with a triangle filter that widens as it shrinks,
-full chroma and accurate rounding: the same picture as converting to RGB first and scaling that antialiased,
-in less time. One thread a file, since data workers are the parallelism.
+full chroma and accurate rounding: the same picture as converting to RGB first and scaling that antialiased
+(mean difference below 0.5 of 255) in less time. One thread a file, since data workers are the parallelism.
+
+torchcodec is not used. A clip of 16 frames scaled to 64 x 64, out of 40 files with 8 open, took 4.3 ms by it
+and 5.2 ms by this from 160 x 120, 9.2 and 9.6 ms from 320 x 240, 25 and 23 ms from 640 x 480: no gain that
+would be worth pixels that depend on what else is installed.
 """
 
 import math
@@ -209,8 +213,9 @@ def _open(path: str) -> tuple[Any, Any]:
     try:
         container = av.open(path, metadata_errors="replace")
     except FAILURES as error:
-        empty = os.path.exists(path) and os.path.getsize(path) == 0
-        reason = "empty file" if empty else f"not a video, or cut off ({in_words(error)})"
+        reason = in_words(error)
+        if isinstance(error, av.error.InvalidDataError):
+            reason = "not a video, or cut off" if os.path.getsize(path) else "empty file"
         raise Unreadable(reason) from error
     covers = av.stream.Disposition.attached_pic  # the picture of an album, not a video
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]

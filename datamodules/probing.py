@@ -36,7 +36,7 @@ def probe_video(path: str) -> VideoInfo:
         height, width = head[0].height, round(head[0].width * float(file.stream.sample_aspect_ratio or 1))
         transposed, flip_x, flip_y = _orientation(head[0])
     except FAILURES as error:
-        raise Unreadable(f"its beginning does not decode ({in_words(error)})") from error
+        raise Unreadable(f"its beginning does not decode: {in_words(error)}") from error
     finally:
         file.close()
     return replace(
@@ -67,7 +67,7 @@ def _last_time(file: VideoFile, start: float) -> float:
         try:
             last = deque(file.frames(), maxlen=1)
         except FAILURES as error:
-            raise Unreadable(f"cut off or damaged: its end does not decode ({in_words(error)})") from error
+            raise Unreadable("cut off or damaged: its end does not decode") from error
         if last:
             break
     time, frame = last[0]

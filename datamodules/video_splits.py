@@ -103,8 +103,8 @@ def by_time(stretches: Sequence[Stretch], num_frames: int) -> dict[Split, list[S
         longest = max(stretches, key=lambda s: (s.end - s.first) / s.fps)
         have, need = (longest.end - longest.first) / longest.fps, 3 * num_frames / longest.fps + 2 * _GAP
         raise SourceError(
-            f"data.root: {longest.name} of {have:.1f}s is too short to be cut into train, val and test "
-            f"({need:.1f}s); give three videos or more, or ask for fewer frames or a higher fps"
+            f"data.root: {longest.name} of {have:.1f}s is too short to be cut into train, val and test: that "
+            f"takes {need:.1f}s; give three videos or more, or ask for fewer frames or a higher fps"
         )
     return parts
 

@@ -93,7 +93,8 @@ class Videos:
         placed = {stretch.name for part in splits.values() for stretch in part}
         skipped |= {s.name: "outside of train/, val/ and test/" for s in usable if s.name not in placed}
         if skipped:
-            log.warning("%s: skipped %d files\n  %s", self.root, len(skipped), _grouped(skipped, "\n  "))
+            counts = len(skipped), len(skipped) + len(placed)
+            log.warning("data.root=%s: skipped %d of %d\n  %s", self.root, *counts, _grouped(skipped, "\n  "))
         return _Library(splits, skipped, _agreed_dims(usable))
 
     def _stretch(self, name: str, info: VideoInfo, text: str) -> Stretch:
@@ -118,14 +119,14 @@ class _Library:
 class VideoClips(Dataset):
     """The clips of one split; clips[i] depends on i and the files alone.
 
-    A clip that does not decode is replaced by another one, drawn from its index, of another video if there is
-    one; the first such clip of a video is reported.
+    A clip that does not decode is replaced by one of another video, or of the same where it is the only one,
+    drawn from the index; the first such clip of a video is reported.
     """
 
     def __init__(self, stretches: Sequence[Stretch], spec: ClipSpec, *, stride: int) -> None:
         self.stretches, self.spec, self.stride = list(stretches), spec, stride
-        counts = (stretch.windows(spec.num_frames, stride) for stretch in self.stretches)
-        self._ends = list(accumulate(counts))  # clips up to and with each stretch
+        self._counts = [stretch.windows(spec.num_frames, stride) for stretch in self.stretches]
+        self._ends = list(accumulate(self._counts))  # clips up to and with each stretch
         self.open_videos = OpenVideos(open_video)
         self._reported: set[str] = set()
 
@@ -135,22 +136,27 @@ class VideoClips(Dataset):
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        place, refused = index, set[str]()
+        which = bisect_right(self._ends, index)
+        window = index - (self._ends[which] - self._counts[which])
+        refused: set[int] = set()
         for attempt in range(_ATTEMPTS):
-            stretch = self.stretches[bisect_right(self._ends, place)]
-            if attempt == 0 or stretch.name not in refused or len(refused) == len(self.stretches):
-                try:
-                    return self._read(place, stretch)
-                except Unreadable as reason:
-                    refused.add(stretch.name)
-                    self._report(stretch.name, str(reason))
-            place = mix(index, attempt) % len(self)
-        raise SourceError(f"data: {', '.join(sorted(refused))} do not decode; mend or remove them")
+            try:
+                return self._read(self.stretches[which], window)
+            except Unreadable as reason:
+                self._report(self.stretches[which].name, str(reason))
+            refused.add(which)
+            every = range(len(self.stretches))
+            others = [other for other in every if other not in refused] or every
+            which = others[mix(index, attempt, 0) % len(others)]
+            window = mix(index, attempt, 1) % self._counts[which]
+        names = ", ".join(self.stretches[which].name for which in sorted(refused)[:_NAMED])
+        raise SourceError(
+            f"data: {_ATTEMPTS} clips in a row do not decode: {names}; mend or remove these files"
+        )
 
-    def _read(self, place: int, stretch: Stretch) -> Clip:
-        spec, which = self.spec, bisect_right(self._ends, place)
-        before = self._ends[which - 1] if which else 0
-        start = stretch.first + (place - before) * self.stride
+    def _read(self, stretch: Stretch, window: int) -> Clip:
+        spec = self.spec
+        start = stretch.first + window * self.stride
         times = [(start + i) / stretch.fps for i in range(spec.num_frames)]
         clip = self.open_videos[stretch.info].read(times, spec.height, spec.width)
         if not spec.action_dim:
@@ -165,7 +171,7 @@ class VideoClips(Dataset):
     def _report(self, name: str, reason: str) -> None:
         if name not in self._reported:
             self._reported.add(name)
-            log.warning("%s %s; clips of other videos take the place of its broken ones", name, reason)
+            log.warning("%s %s; other clips take the place of its broken ones", name, reason)
 
 
 def captions(base: Path, infos: Mapping[str, VideoInfo]) -> dict[str, str]:

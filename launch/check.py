@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal, TypeGuard, Union
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -37,7 +37,7 @@ def resolve(raw: Config) -> tuple[Config, list[Problem]]:
 def check(raw: Config, resolved: Config, missing: set[str], given: dict[str, set[str]]) -> list[Problem]:
     """All that is wrong with a config.
 
-    raw, resolved: the config before and after interpolation; a node that another key refers to is checked once.
+    raw, resolved: the config before and after interpolation; a node that others refer to is checked once.
     missing: paths already reported as needing a value.
     given: arguments that the launcher passes itself, by path of the node.
     """
@@ -224,7 +224,7 @@ def _contracts(annotation: Any) -> list[type]:
     return [annotation] if inspect.isclass(annotation) and origin is None and annotation not in plain else []
 
 
-def _is_reference(raw: Any) -> bool:
+def _is_reference(raw: Any) -> TypeGuard[str]:
     return isinstance(raw, str) and raw.startswith("${") and raw.endswith("}")
 
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from checkpoints.build import locate, parameters
+from checkpoints.build import is_node, locate, parameters
 from launch.command import Command, read_value
 from launch.presets import ROOT, kind_of_component, kinds, yaml_load
 from launch.problems import Problem, did_you_mean, names
@@ -67,11 +67,11 @@ def overlay(config: Config, changes: Config) -> None:
         for parent in parents:
             group = group[parent]
         old = group.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            if value.get("_component_", old.get("_component_")) == old.get("_component_"):
-                overlay(old, value)
-                continue
-        if isinstance(old, dict) and "_component_" in old and isinstance(value, str) and "${" not in value:
+        both = isinstance(old, dict) and isinstance(value, dict)
+        if both and value.get("_component_", old.get("_component_")) == old.get("_component_"):
+            overlay(old, value)
+            continue
+        if is_node(old) and isinstance(value, str) and "${" not in value:
             kind = kind_of_component(old["_component_"])
             value = kind.nodes[value] if kind is not None and "." not in value else {"_component_": value}
             value = tied(old, deepcopy(value))
@@ -79,7 +79,7 @@ def overlay(config: Config, changes: Config) -> None:
 
 
 def change(config: Config, command: Command) -> list[Problem]:
-    """Apply the command line's overrides in place: swaps first, outermost first, then values, then deletions."""
+    """Apply the command line's overrides in place: swaps, outermost first, then values, then deletions."""
     problems, values = [], []
     for key, text in command.changes:
         try:
@@ -110,13 +110,13 @@ def is_swap(config: Config, key: str, value: Any) -> bool:
 def kind_at(config: Config, key: str) -> Any:
     """The kind of component that belongs at a key, or None where plain values belong."""
     now = find(config, key)
-    if isinstance(now, dict) and "_component_" in now:
+    if is_node(now):
         return kind_of_component(now["_component_"])
     parents, _, leaf = key.rpartition(".")
     if parents in OPEN:
         return kinds().get(parents)
     owner = find(config, parents) if parents else None
-    if now is None and isinstance(owner, dict) and "_component_" in owner:
+    if now is None and is_node(owner):
         from launch.check import kind_of_parameter  # imports the component: only where the config cannot tell
 
         return kind_of_parameter(owner["_component_"], leaf)
@@ -158,7 +158,7 @@ def set_value(config: Config, key: str, value: Any) -> list[Problem]:
             return [Problem(f"{key}={value}", f"no such {kind.noun}{hint}")]
         node = deepcopy(kind.nodes[value]) if "." not in value else {"_component_": value}
         group[leaf] = tied(now, node)
-    elif isinstance(now, dict) and "_component_" in now and isinstance(value, str) and "." in value:
+    elif is_node(now) and isinstance(value, str) and "." in value:
         group[leaf] = tied(now, {"_component_": value})
     elif isinstance(now, dict) and value is not None and not isinstance(value, dict):
         return [Problem(key, f"a group of keys, not a value; it holds: {', '.join(map(str, now))}")]

@@ -168,6 +168,7 @@ def run_folder(words: dict[str, str], recipe: str) -> Path:
 
 def explain(raw: dict[str, Any]) -> str:
     """The composed config with one line of meaning a key."""
+    from checkpoints.build import is_node
     from launch.check import resolve
     from launch.compose import find, paths, recipe_folders
     from launch.presets import kind_of_component
@@ -176,16 +177,14 @@ def explain(raw: dict[str, Any]) -> str:
     meanings = {}
     for path in paths(raw):  # a node taken from a preset brings the preset's comments
         node = find(raw, path)
-        kind = (
-            kind_of_component(node["_component_"])
-            if isinstance(node, dict) and "_component_" in node
-            else None
-        )
-        for name, preset in kind.nodes.items() if kind else ():
-            if preset["_component_"] == node["_component_"]:
-                for key, meaning in comments(kind.file).items():
-                    if key.startswith(f"{name}."):
-                        meanings[f"{path}.{key.removeprefix(f'{name}.')}"] = meaning
+        kind = kind_of_component(node["_component_"]) if is_node(node) else None
+        if kind is None:
+            continue
+        names = {name for name, preset in kind.nodes.items() if preset["_component_"] == node["_component_"]}
+        for key, meaning in comments(kind.file).items():
+            name, _, inside = key.partition(".")
+            if inside and name in names:
+                meanings[f"{path}.{inside}"] = meaning
     meanings |= comments(recipe_folders()[raw["recipe"]] / "config.yaml")
     resolved, _ = resolve(raw)
     return describe_config(raw, resolved, meanings)

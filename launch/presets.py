@@ -59,7 +59,7 @@ def yaml_load(file: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     except yaml.YAMLError as error:
         raise ValueError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
     return loaded if isinstance(loaded, dict) else {}  # an empty file is an empty mapping

@@ -166,7 +166,7 @@ def run_stages(
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint of a stage that can be read; one that was cut short is passed over with a warning."""
+    """The newest checkpoint of a stage that can be read; one cut short is passed over with a warning."""
     for path in reversed(checkpoints_in(folder)):
         try:
             read_checkpoint(path)

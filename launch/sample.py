@@ -77,7 +77,7 @@ def sample(options: SampleOptions) -> list[Path]:
             raise CommandError(
                 [Problem("horizon", f"the clip has actions for {most} frames, asked for {horizon}")]
             )
-    many = {key: _repeat(value, options.samples) for key, value in context.items()}
+    many: Any = {key: _repeat(value, options.samples) for key, value in context.items()}
     generator = torch.Generator().manual_seed(options.seed)
     futures = model.predict(many, horizon, generator=generator)
     first = pixels(context["video"])

@@ -8,6 +8,6 @@ from jaxtyping import install_import_hook
 
 install_import_hook("components", "beartype.beartype")
 
-import torch
+import torch  # noqa: E402
 
 torch.set_num_threads(1)

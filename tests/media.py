@@ -4,6 +4,7 @@ The number is a picture of 4 x 3 black or white blocks, one a bit, so that it su
 and colour conversion, and a test can ask which frame it got.
 """
 
+import shutil
 import struct
 import wave
 from collections.abc import Sequence
@@ -89,6 +90,14 @@ def write_video(
         if sound is not None:
             _write_silence(container, sound, times[-1])
     return path
+
+
+def write_three(folder: Path, **options) -> Path:
+    """A folder of three videos of 12 frames, a.mp4, b.mp4 and c.mp4: one for each split."""
+    first = write_video(folder / "a.mp4", 12, **options)
+    for name in ("b", "c"):
+        shutil.copy(first, folder / f"{name}.mp4")
+    return folder
 
 
 def _write_silence(container, stream, seconds: float) -> None:

@@ -33,6 +33,7 @@ def conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer that starts as SAVP's do."""
     return initialised(nn.Linear(in_features, out_features))
 
 

@@ -140,7 +140,7 @@ class RecurrentGenerator(nn.Module):
         layers = self._layers(motion, frames, state.first_frame, scratch)
         features = self.mask_features(x)
         seen = [features, layers.flatten(1, 2)] if self.dependent_masks else [features]
-        masks = self.masks(torch.cat(seen, dim=1)).softmax(dim=1)
+        masks = self.masks(torch.cat(seen, dim=1)).to(layers.dtype).softmax(dim=1)
 
         moved_pixels, next_pixels = None, None
         if pixels is not None and state.pixels is not None and state.first_pixels is not None:

@@ -15,15 +15,15 @@ def unroll(
     num_steps: int,
     *,
     latents: Float[Tensor, "b t z"] | None = None,
-    actions: Float[Tensor, "b t a"] | None = None,
-    states: Float[Tensor, "b known s"] | None = None,
+    actions: Float[Tensor, "b ahead a"] | None = None,
+    states: Float[Tensor, "b given s"] | None = None,
     truth: Bool[Tensor, "b t"] | None = None,
     designated: Float[Tensor, "b known p h w"] | None = None,
 ) -> Iterator[FramePrediction]:
     """Yield the predictions of frames 1, 2, ... num_steps, each as it is made.
 
     Step i is fed frame i where there is one, and the generator's own prediction of it afterwards; likewise
-    states and designated pixels.
+    states and designated pixels. Actions are needed for all steps; further ones are left alone.
     truth: fed frames and states are true where this is True and the model's own elsewhere (scheduled
         sampling); needs frames for all steps. The first step is always fed the truth.
     designated: where pixels to be followed are in the true frames, maps that sum to 1.

@@ -19,10 +19,11 @@ class ConstantVelocity:
     """Carry every moving pixel along its own straight line; what stands still stays.
 
     The displacement of each pixel between the last two frames is found by block matching: least mean
-    squared difference over windows of 2 radius + 1 pixels, up to `reach` pixels each way, then to a fraction
-    of a pixel; frames of 128 pixels or more start from half their size. Frame k takes each moving pixel k
-    displacements further. Moving pixels cover still ones, and what they leave behind is filled from the
-    still pixels around it, or from all pixels around it where the camera moves.
+    squared difference over windows of about 2 radius + 1 pixels (twice and four times that where they show
+    too little), up to `reach` pixels each way, then to a fraction of a pixel; frames of 128 pixels or more
+    start from half their size. Frame k takes each moving pixel k displacements further. Moving pixels cover
+    still ones, and what they leave behind is filled from the still pixels around it, or from all pixels
+    around it where the camera moves.
     Exact for an object that shifts by whole pixels over a flat ground.
     """
 
@@ -194,7 +195,7 @@ def _carry(
     opacity = weight.clamp_max(1.0)
     around = _fill(torch.where(weight > 0.5, colour, image), (weight > 0.5) | ~moving)
     ground = torch.where(ground.isnan(), around, ground)
-    return opacity * colour + (1 - opacity) * ground
+    return (opacity * colour + (1 - opacity) * ground).clamp(0, 1)  # rounding may leave the range
 
 
 def _fill(image: Float[Tensor, "b c h w"], known: Bool[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from components.backbones.conv_lstm import LSTMCell, LSTMState
+from components.backbones.conv_lstm import LSTMCell
 from components.backbones.convolutions import linear
 from components.gaussian import DiagonalGaussian
 from components.posteriors.pair_encoder import LOG_VARIANCE_RANGE, PairTrunk
@@ -43,8 +43,7 @@ class LearnedPrior(nn.Module):
         if future < 0:
             raise ValueError(f"{context.shape[1]} context frames have more than {num_latents} transitions")
         inputs = self.input(F.pad(self.trunk(context, actions), (0, 0, 0, future)))
-        zeros = inputs.new_zeros(len(context), self.lstm.features)
-        state, outputs = LSTMState(zeros, zeros), []
+        state, outputs = self.lstm.initial_state(inputs), []
         for x in inputs.unbind(1):
             hidden, state = self.lstm(x, state)
             outputs.append(hidden)

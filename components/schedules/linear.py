@@ -16,5 +16,7 @@ class Linear:
     def __call__(self, step: int) -> float:
         if step >= self.finish:
             return self.end
-        done = max(0, step - self.begin) / (self.finish - self.begin)
+        if step <= self.begin:
+            return self.start
+        done = (step - self.begin) / (self.finish - self.begin)
         return self.start + (self.end - self.start) * done

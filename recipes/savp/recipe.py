@@ -118,7 +118,7 @@ class SAVP(WorldModel):
             for name in self.judges:
                 losses |= self.generator_losses(name, real, fake[name], starts[name])
 
-        weights = self.weights | {"kl": self.kl_weight(batch_index), "regulariser": 1.0}
+        weights = self.weights | {"kl": self.kl_weight(batch_index)}
         loss = sum(weights[name] * value for name, value in losses.items())
         self.update(optimizers[0], loss, self.players, "grad_norm")
         self.log("train/loss", loss, prog_bar=True)

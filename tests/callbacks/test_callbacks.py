@@ -207,7 +207,7 @@ def test_run_record_writes_config_and_final_metrics(tmp_path):
     assert values["model._component_"].string_value == "a.B"
     assert values["model.sizes"].string_value == "[1, 2]"
     last = written.Scalars("val/psnr")[-1]
-    assert (last.step, last.value) == (6, 22.5)
+    assert (last.step, last.value) == (5, 22.5)
 
 
 def test_run_record_without_a_config_says_so(tmp_path):

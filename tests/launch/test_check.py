@@ -23,7 +23,8 @@ from tests.recipes.conftest import built
         (None, int | None, True), ("None", int | None, False), ("a", Literal["a", "b"], True),
         ("c", Literal["a", "b"], False), ([1, 2], list[int], True), ([1, "2"], list[int], False),
         ([0.5, 0.9], tuple[float, float], True), ([0.5], tuple[float, float], False),
-        ([1, 2, 3], tuple[int, ...], True), ("x", Path, True), (3, Any, True), ({"a": 1}, dict[str, int], True),
+        ([1, 2, 3], tuple[int, ...], True), ("x", Path, True), (3, Any, True),
+        ({"a": 1}, dict[str, int], True),
     ],
 )  # fmt: skip
 def test_fits(value, annotation, right):
