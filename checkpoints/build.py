@@ -7,7 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 
 def locate(path: str) -> Any:
@@ -51,7 +51,7 @@ def _wants_float(value: Any, annotation: Any) -> bool:
     return float in options and int not in options
 
 
-def is_node(value: Any) -> bool:
+def is_node(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, Mapping) and "_component_" in value
 
 

@@ -69,7 +69,7 @@ def find_weights(path: Path) -> Path:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Config and weights of a checkpoint or of an exported folder; of averaged weights where they were kept."""
+    """Config and weights of a checkpoint or an exported folder; averaged weights where they were kept."""
     path = find_weights(path)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file

@@ -23,8 +23,8 @@ def mix(*keys: int) -> int:
 class ClipRandom:
     """Draws for one training step, clip by clip.
 
-    Clip i of a batch has its own generator, seeded by (seed, step, first + i), where first + i is its place in
-    the global batch. So a step draws the same noise in one process or in eight, and a resumed run draws
+    Clip i of a batch has its own generator, seeded by (seed, step, first + i), where first + i is its place
+    in the global batch. So a step draws the same noise in one process or in eight, and a resumed run draws
     what the stopped one would have: the whole random state is (seed, step).
     """
 

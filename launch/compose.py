@@ -67,8 +67,7 @@ def overlay(config: Config, changes: Config) -> None:
         for parent in parents:
             group = group[parent]
         old = group.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        if both and value.get("_component_", old.get("_component_")) == old.get("_component_"):
+        if isinstance(old, dict) and isinstance(value, dict) and _same_component(old, value):
             overlay(old, value)
             continue
         if is_node(old) and isinstance(value, str) and "${" not in value:
@@ -76,6 +75,11 @@ def overlay(config: Config, changes: Config) -> None:
             value = kind.nodes[value] if kind is not None and "." not in value else {"_component_": value}
             value = tied(old, deepcopy(value))
         group[key] = deepcopy(value)
+
+
+def _same_component(old: Config, new: Config) -> bool:
+    """Whether changes to a node leave it the component that it is."""
+    return new.get("_component_", old.get("_component_")) == old.get("_component_")
 
 
 def change(config: Config, command: Command) -> list[Problem]:

@@ -62,7 +62,8 @@ def _main(tokens: list[str]) -> int:
         from launch.sweep import run_sweep
 
         return run_sweep(runs, run)
-    if (run / "run.json").exists() and "LOCAL_RANK" not in os.environ:
+    begun = any(run.glob("*/checkpoints/*")) or any(run.glob("*/result.json"))
+    if begun and "LOCAL_RANK" not in os.environ:
         fix = f"resume={run} goes on with it; another run_dir starts anew"
         raise CommandError([Problem(f"run_dir={run}", f"holds a run already; {fix}")])
     stages = composed[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake. path: the key as it was written. message: what was expected, and the nearest known name."""
+    """One mistake. path: the key as written. message: what was expected, and the nearest known name."""
 
     path: str
     message: str
