@@ -174,6 +174,27 @@ class VideoClips(Dataset):
             log.warning("%s %s; other clips take the place of its broken ones", name, reason)
 
 
+def first_clip(root: str, *, num_frames: int, height: int, width: int, fps: float | None) -> Clip:
+    """The first frames of one video, image folder or array, however short it is beyond them.
+
+    Raises: SourceError where nothing readable of that length lies at root.
+    """
+    infos, skipped = probe_all(find_videos(root))
+    if not infos:
+        raise SourceError(f"{root}: no usable video; {_grouped(skipped, '; ')}")
+    name, info = next(iter(infos.items()))
+    rate = fps or info.fps or 10.0
+    times = [i / rate for i in range(num_frames)]
+    try:
+        clip = open_video(info).read(times, height, width)
+    except Unreadable as reason:
+        raise SourceError(
+            f"{name}: {reason}; {num_frames} frames at {rate:g} a second are needed"
+        ) from reason
+    clip |= {"fps": torch.tensor(float(rate)), "text": "", "id": f"{name}@0.000s"}
+    return clip
+
+
 def captions(base: Path, infos: Mapping[str, VideoInfo]) -> dict[str, str]:
     """Name -> caption: of `clip.txt` beside `clip.mp4`, else of captions.csv (file_name, text) in the root.
 

@@ -14,6 +14,7 @@ import yaml
 
 from checkpoints.build import build
 from checkpoints.own import CheckpointError, checkpoints_in, export, load_state, read_checkpoint, read_weights
+from components.metrics.lpips import lpips_available, lpips_hint
 from datamodules import SourceError
 from launch.check import check, resolve
 from launch.problems import CommandError, Problem
@@ -126,6 +127,8 @@ def run_stage(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
         say(f"stage {resolved['stage']}: {steps} steps, writing to {folder}")
+        if not lpips_available():
+            say(lpips_hint())
     started = time.monotonic()
     trainer.fit(model, datamodule=loader, ckpt_path=resume, weights_only=True)
     outcome = Outcome(

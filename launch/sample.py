@@ -70,13 +70,13 @@ def sample(options: SampleOptions) -> list[Path]:
         )
     context, truth = model.split(clip)
     horizon = options.horizon or model.hparams["clip"]["num_frames"] - known
-    actions = clip.get("actions")
-    if actions is not None and model.hparams["clip"]["action_dim"]:
-        most = actions.shape[1] + 1 - known
-        if horizon > most:
-            raise CommandError(
-                [Problem("horizon", f"the clip has actions for {most} frames, asked for {horizon}")]
-            )
+    action_dim = model.hparams["clip"]["action_dim"]
+    if action_dim and "actions" not in context:
+        print("note: the video has no actions; the model is given zeros")
+        context["actions"] = torch.zeros(1, known + horizon - 1, action_dim)
+    if action_dim and horizon > (most := context["actions"].shape[1] + 1 - known):
+        told = f"the clip has actions for {most} frames, asked for {horizon}"
+        raise CommandError([Problem("horizon", told)])
     many: Any = {key: _repeat(value, options.samples) for key, value in context.items()}
     generator = torch.Generator().manual_seed(options.seed)
     futures = model.predict(many, horizon, generator=generator)
@@ -100,21 +100,17 @@ def take_clip(options: SampleOptions, config: Any) -> Any:
     """One clip as a batch of one: of the run's own data, or of a video by its path."""
     from checkpoints.build import build
     from datamodules.batches import collate
+    from datamodules.videos import first_clip
 
     frames = config["clip"]["context_frames"] + (options.horizon or 0)
     node = config["data"] | {"num_frames": max(frames, config["clip"]["num_frames"])}
     if options.video is not None:
-        node = {
-            "_component_": "datamodules.videos.Videos",
-            "root": str(options.video),
-            "num_frames": config["clip"]["context_frames"],
-            "height": config["clip"]["height"],
-            "width": config["clip"]["width"],
-            "fps": config["clip"]["fps"],
-        }
+        shape = {key: config["clip"][key] for key in ("height", "width", "fps")}
+        context = config["clip"]["context_frames"]
+        return collate([first_clip(str(options.video), num_frames=context, **shape)])
     if options.split not in ("train", "val", "test"):
         raise CommandError([Problem("split", f"expected one of train, val, test, got {options.split!r}")])
-    dataset = build(node).split("train" if options.video is not None else options.split)
+    dataset = build(node).split(options.split)
     if not 0 <= options.clip < len(dataset):
         raise CommandError(
             [Problem("clip", f"the split has clips 0 to {len(dataset) - 1}, got {options.clip}")]

@@ -13,8 +13,10 @@ from torch import Tensor
 from components.baselines.constant_velocity import ConstantVelocity
 from components.baselines.copy_last import CopyLast
 from components.clip import Clip, ClipSpec
+from components.metrics.lpips import SMALLEST as LPIPS_SMALLEST
 from components.metrics.lpips import lpips, lpips_available
 from components.metrics.psnr import psnr
+from components.metrics.ssim import WINDOW as SSIM_WINDOW
 from components.metrics.ssim import ssim
 from components.randomness import ClipRandom, mix
 
@@ -79,7 +81,12 @@ class WorldModel(LightningModule, ABC):
         predicted = self.predict(context, horizon, generator=generator)
         known = pixels(context["video"])
         copied, moved = CopyLast()(known, horizon), ConstantVelocity()(known, horizon)
-        scores = {"psnr": psnr, "ssim": ssim} | ({"lpips": lpips} if lpips_available() else {})
+        side = min(truth.shape[-2:])
+        scores = {"psnr": psnr}
+        if side >= SSIM_WINDOW:
+            scores["ssim"] = ssim
+        if side >= LPIPS_SMALLEST and lpips_available():
+            scores["lpips"] = lpips
         for name, score in scores.items():
             self.log_validation(name, score(predicted, truth), bar=name == "psnr")
             if name != "lpips":
