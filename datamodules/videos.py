@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from components.clip import Clip, ClipSpec
 from components.randomness import mix
 from datamodules import SourceError, Split
+from datamodules.batches import OneClip
 from datamodules.decoding import OpenVideos, Unreadable, VideoInfo
 from datamodules.video_index import find_videos, open_video, probe_all
 from datamodules.video_splits import Stretch, grid_length, share_out
@@ -174,7 +175,7 @@ class VideoClips(Dataset):
             log.warning("%s %s; other clips take the place of its broken ones", name, reason)
 
 
-def first_clip(root: str, *, num_frames: int, height: int, width: int, fps: float | None) -> Clip:
+def first_clip(root: str, *, num_frames: int, height: int, width: int, fps: float | None) -> OneClip:
     """The first frames of one video, image folder or array, however short it is beyond them.
 
     Raises: SourceError where nothing readable of that length lies at root.
@@ -186,7 +187,7 @@ def first_clip(root: str, *, num_frames: int, height: int, width: int, fps: floa
     rate = fps or info.fps or 10.0
     times = [i / rate for i in range(num_frames)]
     try:
-        clip = open_video(info).read(times, height, width)
+        clip: OneClip = dict(open_video(info).read(times, height, width))
     except Unreadable as reason:
         raise SourceError(
             f"{name}: {reason}; {num_frames} frames at {rate:g} a second are needed"
