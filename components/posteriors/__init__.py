@@ -3,6 +3,7 @@
 | name | latent t sees | memory | paper |
 |---|---|---|---|
 | pair_encoder | frames t and t + 1 and the action between them | none | SAVP |
+| video_encoder | every frame of the clip | none | SV2P |
 """
 
 from typing import Protocol, runtime_checkable
