@@ -6,7 +6,10 @@ Recurrent frame generators read one frame a step, carry a state and emit the nex
 |---|---|---|---|
 | recurrent_generator | 6.7 M | 4 CDNA warps, last, first frame, scratch image | SAVP |
 | recurrent_generator_foresight | 5.9 M | 8 flow warps, last, first frame | Visual Foresight |
-| recurrent_generator_sna | 2.5 M | 10 CDNA warps, first frame, scratch image | SNA, in SAVP's blocks |
+| finn_cdna | 12.2 M | 9 CDNA warps 9x9, last frame, scratch image | Finn 2016 |
+| finn_dna | 6.3 M | a kernel a pixel 9x9, last frame | Finn 2016 |
+| sna | 2.4 M | 10 CDNA warps, first frame, scratch image | SNA |
+| sv2p | 8.1 M | 9 CDNA warps, last frame, scratch image; one latent a video | SV2P |
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable

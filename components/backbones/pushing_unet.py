@@ -112,8 +112,8 @@ class PushingUNet(nn.Module):
 
     def initial_state(self, image: Float[Tensor, "b c h w"]) -> tuple[LSTMState, ...]:
         """Zero memories, in the order in which the ConvLSTMs are run."""
-        groups = (self.fine, self.middle, self.bottleneck, self.up_middle, self.up_fine)
-        return tuple(lstm.initial_state(image) for lstms in groups for lstm in lstms)
+        lstms = (module for module in self.modules() if isinstance(module, NormedConvLSTM))
+        return tuple(lstm.initial_state(image) for lstm in lstms)
 
     def forward(
         self,

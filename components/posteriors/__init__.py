@@ -19,6 +19,7 @@ class Posterior(Protocol):
     """One Gaussian a transition: fields of shape (b, t-1, latent_dim) from frames in [0, 1]."""
 
     latent_dim: int
+    pairs_only: bool  # latent t sees frames t and t + 1 alone: pairs inside a context leak nothing
 
     def __call__(
         self, video: Float[Tensor, "b t c h w"], actions: Float[Tensor, "b t-1 a"] | None = None

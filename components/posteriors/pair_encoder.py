@@ -54,6 +54,8 @@ class PairEncoder(nn.Module):
     Source: SAVP (arXiv 1804.01523), posterior_fn of the official code without its optional RNN.
     """
 
+    pairs_only = True
+
     def __init__(
         self, *, image_channels: int = 3, action_dim: int = 0, latent_dim: int = 8, channels: int = 64
     ) -> None:

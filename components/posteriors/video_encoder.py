@@ -21,6 +21,8 @@ class VideoEncoder(nn.Module):
     Source: SV2P (arXiv 1710.11252), construct_latent_tower of sv2p_model in SAVP's code.
     """
 
+    pairs_only = False
+
     def __init__(
         self,
         *,

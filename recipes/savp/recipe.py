@@ -66,6 +66,7 @@ class SAVP(WorldModel):
         weights: dict[str, float],
         reconstruct_context: bool,
         context_latents: Literal["posterior", "prior"],
+        posterior_begin: int,
         same_clip_start: bool,
         context_frames: int,
         seed: int,
@@ -73,6 +74,8 @@ class SAVP(WorldModel):
         super().__init__(context_frames=context_frames, seed=seed)
         if posterior is not None and prior is None:
             raise ValueError("a posterior needs a prior to be close to: set model.prior")
+        if posterior is not None and context_latents == "posterior" and not posterior.pairs_only:
+            raise ValueError("this posterior sees the whole clip: set model.context_latents=prior")
         self.generator, self.posterior, self.prior = generator, posterior, prior
         self.prior_discriminator = prior_discriminator
         self.posterior_discriminator = posterior_discriminator
@@ -86,7 +89,7 @@ class SAVP(WorldModel):
         self.distance = {"l1": F.l1_loss, "l2": F.mse_loss}[reconstruction]
         self.weights = weights  # of every part of the generator's loss but KL, which has a schedule
         self.reconstruct_context = reconstruct_context
-        self.context_latents = context_latents
+        self.context_latents, self.posterior_begin = context_latents, posterior_begin
         self.same_clip_start = same_clip_start
 
     def check_fits(self, spec: ClipSpec) -> None:
@@ -142,7 +145,7 @@ class SAVP(WorldModel):
         if self.prior is not None:
             prior = self.prior(real[:, :c], t, None if actions is None else actions[:, : c - 1])
             latents["prior"] = prior.sample(random.normal(t, self.prior.latent_dim))
-        if self.posterior is not None:
+        if self.posterior is not None and step >= self.posterior_begin:
             posterior = self.posterior(real, actions)
             latents["posterior"] = posterior.sample(random.normal(t, self.prior.latent_dim))
             losses["kl"] = kl_divergence(posterior, prior)
