@@ -1,6 +1,6 @@
 """Save so that a run can be killed at any moment and go on as if it had never stopped."""
 
-import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -11,7 +11,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
+from callbacks.failures import RunStopped
 from callbacks.random_state import random_state, set_random_state
+from checkpoints.own import checkpoints_in
 
 
 class Interrupted(Exception):
@@ -39,6 +41,9 @@ class Checkpoint(LightningCheckpoint):
         self._loaded: list[dict[str, Any]] | None = None
 
     def on_train_start(self, trainer: Trainer, model: LightningModule) -> None:
+        if trainer.is_global_zero:
+            for left in (Path(trainer.default_root_dir) / "checkpoints").glob("unfinished_*"):
+                _remove(left)  # by a process that was killed while it wrote
         if self._loaded is not None and len(self._loaded) == trainer.world_size:
             set_random_state(self._loaded[trainer.global_rank])
         if threading.current_thread() is threading.main_thread():
@@ -69,14 +74,18 @@ class Checkpoint(LightningCheckpoint):
         folder = Path(trainer.default_root_dir) / "checkpoints"
         path = folder / f"step_{step:08d}.ckpt"
         unfinished = folder / f"unfinished_{step:08d}"
-        trainer.save_checkpoint(unfinished)
+        try:
+            trainer.save_checkpoint(unfinished)
+        except OSError as error:
+            _remove(unfinished)
+            whole = checkpoints_in(folder.parent)
+            last = f"the last one is {whole[-1]}" if whole else "there is none before it"
+            told = f"checkpoint not saved, {error.strerror} in {folder}; {last}; make room"
+            raise RunStopped(f"step {step}: {told}", resumable=True) from error
         if trainer.is_global_zero:
-            if unfinished.is_file():
-                with unfinished.open("rb") as file:
-                    os.fsync(file.fileno())
             unfinished.replace(path)
             for old in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
-                old.unlink()
+                _remove(old)
         trainer.strategy.barrier()
 
     def on_save_checkpoint(
@@ -97,3 +106,11 @@ class Checkpoint(LightningCheckpoint):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint: one file, or a folder where processes save their shares."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ def locate(path: str) -> Any:
     Raises:
         ImportError: there is no such module, or nothing of that name in it.
     """
-    module_path, _, name = path.rpartition(".")
+    module_path, _, name = str(path).rpartition(".")
     if not module_path:
         raise ImportError(f"{path!r} is not a dotted path")
     module = importlib.import_module(module_path)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from checkpoints.build import build
+from checkpoints.trusted import strange_component
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -16,11 +17,16 @@ class CheckpointError(Exception):
     """One line for the user: what is missing or broken, and where."""
 
 
+class Refused(CheckpointError):
+    """A file that would execute code if it were loaded as it asks to be."""
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, tensors on the CPU; never executes code from the file.
 
     Raises:
-        CheckpointError: no such file, a truncated file, or one that holds more than tensors and plain values.
+        CheckpointError: no such file, or a truncated one.
+        Refused: it holds more than tensors and plain values.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
@@ -28,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if "Unsupported global" in str(error) or "weights_only" in str(error):
-            raise CheckpointError(
+            raise Refused(
                 f"{path}: refused, the file holds objects besides tensors and plain values"
             ) from error
         raise CheckpointError(f"{path}: not a readable checkpoint, perhaps cut short") from error
@@ -49,13 +55,17 @@ def stages_in(run: Path) -> list[Path]:
 
 
 def find_weights(path: Path) -> Path:
-    """The newest weights under a run, stage or export folder, or the file itself.
+    """The newest weights under a run, stage or export folder or hf://owner/name, or the file itself.
 
     Raises:
         CheckpointError: there are none.
     """
+    from checkpoints.hub import on_hub, pull
+
     if path.is_file():
         return path
+    if (name := on_hub(path)) is not None:
+        path = pull(name)
     if not path.exists():
         raise CheckpointError(f"{path}: no such file or folder")
     for folder in [path, *reversed(stages_in(path))]:
@@ -71,6 +81,14 @@ def find_weights(path: Path) -> Path:
 def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Config and weights of a checkpoint or an exported folder; averaged weights where they were kept."""
     path = find_weights(path)
+    config, weights = _read(path)
+    for part in ("model", "data"):  # what a loaded config builds
+        if (strange := strange_component(config.get(part))) is not None:
+            raise Refused(f"{path}: refused, its config names {strange}, which is no component of this project")
+    return config, weights
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -94,7 +112,10 @@ def load_model(path: Path) -> Any:
         CheckpointError: the file is broken, or its weights do not fit its config; names the first tensor.
     """
     config, weights = read_weights(path)
-    model = build(config["model"])
+    try:
+        model = build(config["model"])
+    except (ImportError, TypeError) as error:
+        raise CheckpointError(f"{path}: written by another version of the code: {error}") from error
     load_state(model, weights, path)
     model.remember(config)
     return model
@@ -116,6 +137,24 @@ def load_state(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -
             shapes = f"{tuple(weights[name].shape)}, the model has {tuple(own[name].shape)}"
             raise CheckpointError(f"{path}: tensor {name} is {shapes}")
     model.load_state_dict(weights)
+
+
+def load_parts(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> list[str]:
+    """Pour in weights of the parts (`generator`, `posterior`) that the model and the file both have.
+
+    A discriminator that only one of them has stays as it is. Within a part every tensor must fit.
+
+    Returns the parts that only one has.
+    Raises: CheckpointError: names the first tensor that does not fit, or says that no part is shared.
+    """
+    own = model.state_dict()
+    mine, theirs = ({name.partition(".")[0] for name in names} for names in (own, weights))
+    if not mine & theirs:
+        raise CheckpointError(f"{path}: shares no part with the model, which has {', '.join(sorted(mine))}")
+    kept = {name: tensor for name, tensor in own.items() if name.partition(".")[0] not in theirs}
+    taken = {name: tensor for name, tensor in weights.items() if name.partition(".")[0] in mine}
+    load_state(model, kept | taken, path)
+    return sorted(mine ^ theirs)
 
 
 def export(model: nn.Module, config: dict[str, Any], folder: Path) -> Path:

@@ -9,7 +9,7 @@ import itertools
 import pickle
 import signal
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import torch
@@ -70,6 +70,11 @@ class MapBatches(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self.dataset: Any = dataset
 
+    def names(self, indices: list[int]) -> str:
+        """What the clips of a batch are read from, without reading them."""
+        name_of = getattr(self.dataset, "name_of", "clip {}".format)
+        return ", ".join(dict.fromkeys(name_of(i) for i in indices))
+
     def __getitem__(self, indices: list[int]) -> Batch | Failure:
         try:
             return collate([self.dataset[i] for i in indices]), None
@@ -115,14 +120,19 @@ def open_loader(
     indices: Iterable[list[int]] | None,
     num_workers: int,
     seed: int,
+    timeout: float,
     persistent: bool = False,
 ) -> DataLoader:
-    """A DataLoader that hands out ready batches and leaves the global random state alone."""
+    """A DataLoader that hands out ready batches and leaves the global random state alone.
+
+    timeout: seconds that workers may take over a batch; without workers nothing can interrupt a decoder.
+    """
     return DataLoader(
         batches,
         batch_size=None,
         sampler=indices,
         num_workers=num_workers,
+        timeout=timeout if num_workers else 0,
         collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
@@ -132,12 +142,33 @@ def open_loader(
     )
 
 
-def handed_out(items: Iterable[Batch | Failure]) -> Iterator[Batch]:
-    """The batches; raises what went wrong when its turn comes."""
-    for item in items:
+def handed_out(items: Iterable[Batch | Failure], awaited: Callable[[], str]) -> Iterator[Batch]:
+    """The batches; raises what went wrong when its turn comes.
+
+    awaited: names the clips of the batch whose turn it is.
+    Raises: SourceError where a worker hangs or dies, beside what the dataset raises.
+    """
+    batches = iter(items)
+    while True:
+        try:
+            item = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:  # of the DataLoader: what a dataset raises comes as a Failure
+            reason = "hangs" if "timed out" in str(error) else "died"
+            if reason == "died" and "exited unexpectedly" not in str(error):
+                raise
+            raise SourceError(
+                f"data: a worker {reason} over one of {awaited()} ({_first_line(error)}); mend or remove it, or "
+                "raise loader.timeout where decoding is only slow"
+            ) from error
         if isinstance(item, Failure):
             raise item.error
         yield item
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -30,6 +30,7 @@ class HeldOutLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
+        timeout: float = 300.0,
     ) -> None:
         clips: Any = dataset
         stream = isinstance(dataset, IterableDataset)
@@ -37,6 +38,7 @@ class HeldOutLoader:
         share = available // world_size
         if share == 0:
             raise SourceError(f"data: {available} held-out clips for {world_size} processes; raise val_clips")
+        self._timeout = timeout
         self._num_batches = math.ceil(share / batch_size)
         self._batches: MapBatches | StreamBatches
         self._indices: list[list[int]] | None
@@ -51,6 +53,7 @@ class HeldOutLoader:
             self._indices = [mine[i : i + batch_size] for i in range(0, share, batch_size)]
             self._num_workers = num_workers
         self._loader: DataLoader | None = None
+        self._handed_out = 0  # batches of this pass
 
     def __len__(self) -> int:
         return self._num_batches
@@ -58,10 +61,22 @@ class HeldOutLoader:
     def __iter__(self) -> Iterator[Clip]:
         if self._loader is None:
             self._loader = open_loader(
-                self._batches, indices=self._indices, num_workers=self._num_workers, seed=0, persistent=True
+                self._batches,
+                indices=self._indices,
+                num_workers=self._num_workers,
+                seed=0,
+                timeout=self._timeout,
+                persistent=True,
             )
-        for batch, _ in handed_out(self._loader):
+        self._handed_out = 0
+        for batch, _ in handed_out(self._loader, self._awaited):
+            self._handed_out += 1
             yield batch
+
+    def _awaited(self) -> str:
+        if not isinstance(self._batches, MapBatches) or self._indices is None:
+            return "the stream's held-out clips"
+        return self._batches.names(self._indices[self._handed_out])
 
     def close(self) -> None:
         """Let the workers go; a later pass starts new ones."""

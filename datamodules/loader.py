@@ -52,10 +52,14 @@ class ClipLoader:
     after `load_state_dict` the pass goes on with the very next batch, also with another number of workers
     and, for map-style datasets, of processes. Lightning calls both and keeps the state in its checkpoints.
 
+    timeout: seconds that workers may take over one batch. Without workers a decoder that hangs cannot be
+    interrupted: its process waits until it is stopped from outside.
+
     A stream is read by at most one worker. After `load_state_dict` its next `iter` must go on from there to
     the end of that pass; each further `iter` is a new pass.
 
-    Raises: SourceError if the state belongs to other data; whatever the dataset raises, as it was raised.
+    Raises: SourceError if the state belongs to other data; a worker hangs or dies; whatever the dataset raises, as it was
+    raised.
     """
 
     def __init__(
@@ -68,11 +72,13 @@ class ClipLoader:
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
+        timeout: float = 300.0,
     ) -> None:
         clips: Any = dataset
         self._dataset = clips
         self.batch_size, self.num_batches = batch_size, num_batches
         self.seed, self.rank, self.world_size, self.num_workers = seed, rank, world_size, num_workers
+        self.timeout = timeout
         self._num_clips = None if isinstance(dataset, IterableDataset) else len(clips)
         self._position = 0  # clips handed out so far, over all processes and passes
         self._batches = 0  # batches handed out in this pass
@@ -84,7 +90,7 @@ class ClipLoader:
     def __iter__(self) -> Iterator[Clip]:
         if self._batches >= self.num_batches:
             self._batches = 0
-        batches = handed_out(self._open())
+        batches = handed_out(self._open(), self._awaited)
         while self._batches < self.num_batches:
             batch, self._stream = next(batches)
             self._batches += 1
@@ -117,7 +123,21 @@ class ClipLoader:
             stream = StreamBatches(
                 self._dataset, batch_size=self.batch_size, state=self._stream, num_clips=None
             )
-            return open_loader(stream, indices=None, num_workers=min(1, self.num_workers), seed=self.seed)
+            workers = min(1, self.num_workers)
+            return open_loader(
+                stream, indices=None, num_workers=workers, seed=self.seed, timeout=self.timeout
+            )
+        return open_loader(
+            MapBatches(self._dataset),
+            indices=itertools.islice(self._indices(), self.num_batches - self._batches),
+            num_workers=self.num_workers,
+            seed=self.seed,
+            timeout=self.timeout,
+        )
+
+    def _indices(self) -> Iterator[list[int]]:
+        """The clips of each batch from here on."""
+        assert self._num_clips is not None
         sampler = ClipSampler(
             self._num_clips,
             batch_size=self.batch_size,
@@ -125,16 +145,19 @@ class ClipLoader:
             rank=self.rank,
             world_size=self.world_size,
         )
-        indices = itertools.islice(sampler.batches(self._position), self.num_batches - self._batches)
-        return open_loader(
-            MapBatches(self._dataset), indices=indices, num_workers=self.num_workers, seed=self.seed
-        )
+        return sampler.batches(self._position)
+
+    def _awaited(self) -> str:
+        if self._num_clips is None:
+            return f"the stream's clips after {self._position}"
+        return MapBatches(self._dataset).names(next(self._indices()))
 
 
 class ClipDataModule(LightningDataModule):
     """A ClipSource as Lightning wants it: an endless shuffled train, a fixed val_clips of val and of test.
 
-    batch_size is per process; num_batches = optimizer steps * accumulated batches. Needs
+    batch_size is per process; num_batches = optimizer steps * accumulated batches; timeout: seconds that
+    workers (num_workers above 0) may take over one batch before the run stops and names its videos. Needs
     Trainer(max_epochs=1, use_distributed_sampler=False).
     """
 
@@ -147,10 +170,12 @@ class ClipDataModule(LightningDataModule):
         val_clips: int,
         num_workers: int,
         seed: int,
+        timeout: float = 300.0,
     ) -> None:
         super().__init__()
         self.source, self.batch_size, self.num_batches = source, batch_size, num_batches
         self.val_clips, self.num_workers, self.seed = val_clips, num_workers, seed
+        self.timeout = timeout
         self._held_out_loaders: list[HeldOutLoader] = []
 
     def train_dataloader(self) -> ClipLoader:
@@ -163,6 +188,7 @@ class ClipDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             num_workers=self.num_workers,
+            timeout=self.timeout,
         )
 
     def val_dataloader(self) -> HeldOutLoader:
@@ -185,6 +211,7 @@ class ClipDataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
             num_workers=self.num_workers,
+            timeout=self.timeout,
         )
         self._held_out_loaders.append(loader)
         return loader

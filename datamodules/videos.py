@@ -134,6 +134,10 @@ class VideoClips(Dataset):
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def name_of(self, index: int) -> str:
+        """The video that a clip is cut from."""
+        return self.stretches[bisect_right(self._ends, index)].name
+
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")

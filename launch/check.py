@@ -7,31 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, Union
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from checkpoints.build import is_node, locate, parameters, wants_factory
 from launch.presets import Kind, kind_of_component, kinds
 from launch.problems import Problem, did_you_mean, names
 
 Config = dict[str, Any]
-
-
-# `${fraction:0.5,${trainer.max_steps}}`: a step given as a share of the run
-OmegaConf.register_resolver("fraction", lambda share, whole: round(float(share) * int(whole)), replace=True)
-
-
-def resolve(raw: Config) -> tuple[Config, list[Problem]]:
-    """Fill in the interpolations; a missing value (???) or a reference to nothing is a problem."""
-    config = OmegaConf.create(raw)
-    problems = [Problem(path, "needs a value") for path in _missing(raw)]
-    for problem in problems:
-        OmegaConf.update(config, problem.path, None)
-    try:
-        return OmegaConf.to_container(config, resolve=True), problems  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        first_line = str(error).splitlines()[0]
-        return {}, [*problems, Problem(error.full_key or "config", first_line)]
 
 
 def check(raw: Config, resolved: Config, missing: set[str], given: dict[str, set[str]]) -> list[Problem]:
@@ -41,11 +21,14 @@ def check(raw: Config, resolved: Config, missing: set[str], given: dict[str, set
     missing: paths already reported as needing a value.
     given: arguments that the launcher passes itself, by path of the node.
     """
+    from launch.plain import part_types
+
     given = given | {path: given.get(path, set()) | {"*"} for path in _referred(raw)}
+    types_of_parts = part_types()
     problems: list[Problem] = []
     for key, value in resolved.items():
         if not _is_reference(raw.get(key)):
-            problems += _check_value(key, value, raw.get(key), Any, missing, given)
+            problems += _check_value(key, value, raw.get(key), types_of_parts.get(key, Any), missing, given)
     return problems
 
 
@@ -70,6 +53,8 @@ def _check_value(
         problems = _check_node(path, value, raw, missing, given, complete=not wants_factory(annotation))
         return problems or _check_contract(path, value["_component_"], annotation)
     if isinstance(value, dict):
+        if not fits(value, annotation):
+            return [_mismatch(path, value, annotation)]
         item = typing.get_args(annotation)[1] if typing.get_origin(annotation) is dict else Any
         problems = []
         for key, part in value.items():
@@ -125,7 +110,11 @@ def _check_node(
 def _check_complete(path: str, node: Config, launcher: set[str]) -> list[Problem]:
     """Whether every argument without a default has a value."""
     problems = []
-    for key, parameter in parameters(locate(node["_component_"])).items():
+    try:
+        known = parameters(locate(node["_component_"]))
+    except ImportError:
+        return []  # said where the node stands
+    for key, parameter in known.items():
         named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         if named and parameter.default is parameter.empty and key not in node and key not in launcher:
             problems.append(Problem(f"{path}.{key}", f"needs a value: {describe(parameter.annotation)}"))
@@ -133,10 +122,14 @@ def _check_complete(path: str, node: Config, launcher: set[str]) -> list[Problem
 
 
 def _check_contract(path: str, name: str, annotation: Any) -> list[Problem]:
-    """Whether a component is of the kind that its owner asks for."""
+    """Whether a component is of the kind that its owner asks for; a function is what it says it returns."""
     contracts = _contracts(annotation)
-    component = locate(name)
-    if not contracts or not inspect.isclass(component) or any(_meets(component, c) for c in contracts):
+    try:
+        component = locate(name)
+    except ImportError:
+        return []  # said where the node stands
+    made = component if inspect.isclass(component) else typing.get_type_hints(component).get("return")
+    if not contracts or (inspect.isclass(made) and any(_meets(made, contract) for contract in contracts)):
         return []
     kind = kinds().get(contracts[0].__module__)
     hint = f"; {names(kind.nodes)}" if kind else ""
@@ -148,6 +141,9 @@ def _meets(component: type, contract: type) -> bool:
         methods = [
             name for name in vars(contract) if not name.startswith("_") and callable(vars(contract)[name])
         ]
+        if not methods and contract.__module__ in kinds():  # nearly all can be called: go by where it lies
+            kind = kind_of_component(f"{component.__module__}.{component.__qualname__}")
+            return kind is None or kind.name == contract.__module__
         return all(hasattr(component, method) for method in methods)
     return issubclass(component, contract)
 
@@ -183,7 +179,7 @@ def fits(value: Any, annotation: Any) -> bool:
         takes_list = inspect.isclass(origin) and issubclass(list, origin)
         return annotation is list or (takes_list and all(fits(part, arguments[0]) for part in value))
     if isinstance(value, dict):
-        return annotation is dict or origin is dict
+        return annotation is dict or (inspect.isclass(origin) and issubclass(dict, origin))
     return False  # a scalar where a component, a list or another object belongs
 
 
@@ -233,14 +229,3 @@ def _referred(raw: Any) -> set[str]:
     if isinstance(raw, dict):
         return {path for value in raw.values() for path in _referred(value)}
     return {raw[2:-1]} if _is_reference(raw) else set()
-
-
-def _missing(raw: Config, prefix: str = "") -> list[str]:
-    """Paths of the values that are still ???."""
-    found = []
-    for key, value in raw.items():
-        if isinstance(value, dict):
-            found += _missing(value, f"{prefix}{key}.")
-        elif value == "???":
-            found.append(f"{prefix}{key}")
-    return found

@@ -13,6 +13,7 @@ WORDS = {  # words of the command itself; everything else is a key of the recipe
     "size": "tiny (default; any machine, a few minutes) or paper (the published numbers)",
     "variant": "overlays of the recipe, applied in order: variant=kth+vae",
     "stage": "run one stage only",
+    "weights": "start from the weights of another run: its folder, a checkpoint or an exported folder",
     "resume": "a run folder or a checkpoint in it: go on as if it had never stopped",
     "run_dir": "where to write; default runs/RECIPE/TIME",
     "help": "help=true prints the config with the meaning of every key",

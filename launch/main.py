@@ -16,7 +16,10 @@ continue:  python train.py resume=RUN_FOLDER          sweep:    python train.py 
 
 
 def main(tokens: list[str]) -> int:
-    """Run the command; returns the exit code: 0 done, 2 the command was wrong, 130 stopped by a signal."""
+    """Run the command; returns the exit code.
+
+    0 done, 1 the run could not go on, 2 the command was wrong, 130 or 143 stopped by a signal.
+    """
     if not tokens:
         print(list_recipes() + "\n" + USAGE)
         return 0
@@ -66,20 +69,24 @@ def _main(tokens: list[str]) -> int:
     if begun and "LOCAL_RANK" not in os.environ:
         fix = f"resume={run} goes on with it; another run_dir starts anew"
         raise CommandError([Problem(f"run_dir={run}", f"holds a run already; {fix}")])
+    weights = _weights(command)
     stages = composed[0]
     if "stage" in command.words:
         stages = {command.words["stage"]: stages[command.words["stage"]]}
     run.mkdir(parents=True, exist_ok=True)
-    record = {"recipe": command.words["recipe"], "stages": list(composed[0]), "command": tokens}
+    record = {
+        "recipe": command.words["recipe"],
+        "stages": list(composed[0]),
+        "command": tokens,
+        "weights": str(weights) if weights else None,
+    }
     (run / "run.json").write_text(json.dumps(record, indent=1))
     import yaml
 
-    for name, raw in composed[
-        0
-    ].items():  # so that a resumed run meets the same config whatever has been edited
+    for name, raw in composed[0].items():  # a resumed run meets this config, whatever has been edited
         (run / name).mkdir(exist_ok=True)
         (run / name / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    return fit(stages, run, None)
+    return fit(stages, run, None, weights)
 
 
 def resume(command: Any) -> int:
@@ -99,7 +106,8 @@ def resume(command: Any) -> int:
             raise CommandError([Problem(f"{word}=", "cannot be changed when a run is resumed")])
     checkpoint = path if path.suffix == ".ckpt" else None
     stages, problems = {}, []
-    for name in json.loads((run / "run.json").read_text())["stages"]:
+    record = json.loads((run / "run.json").read_text())
+    for name in record["stages"]:
         raw = yaml_load(run / name / "config.yaml")
         problems += change(raw, command)
         stages[name] = raw
@@ -110,10 +118,11 @@ def resume(command: Any) -> int:
         run = run.relative_to(Path.cwd())
     if checkpoint is not None:
         checkpoint = run / checkpoint.parent.parent.name / "checkpoints" / checkpoint.name
-    return fit(stages, run, checkpoint)
+    weights = Path(record["weights"]) if record.get("weights") else None
+    return fit(stages, run, checkpoint, weights)
 
 
-def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None) -> int:
+def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None, weights: Path | None) -> int:
     import logging
     import warnings
 
@@ -127,17 +136,25 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None) -> int:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
-    os.environ["VIDEO_WORLD_MODELS_RUN"] = str(
-        run
-    )  # processes that Lightning starts write to the same folder
+    # processes that Lightning starts write to the same folder
+    os.environ["VIDEO_WORLD_MODELS_RUN"] = str(run)
+    from launch.failures import in_one_line
+    from launch.processes import end_with_parent
     from launch.run import run_stages
 
+    if "LOCAL_RANK" in os.environ:
+        end_with_parent()
     try:
-        outcomes = run_stages(stages, run, resume=checkpoint, say=say)
+        outcomes = run_stages(stages, run, resume=checkpoint, weights=weights, say=say)
     except Interrupted as stopped:
         say(f"\nstopped by {stopped.signal_name} after step {stopped.step}; nothing is lost")
         say(f"continue:  python train.py resume={run}")
         return 130 if stopped.signal_name == "SIGINT" else 143
+    except Exception as error:
+        if (line := in_one_line(error, run)) is None:
+            raise
+        print(f"\ntrain.py: stopped: {line}", file=sys.stderr, flush=True)
+        return 1
     for outcome in outcomes:
         minutes, seconds = divmod(round(outcome.seconds), 60)
         scores = {
@@ -150,6 +167,19 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None) -> int:
     say(f"look:      tensorboard --logdir {run}      (rollouts as files: {run}/*/rollouts)")
     say(f"sample:    python sample.py ckpt={run}")
     return 0
+
+
+def _weights(command: Any) -> Path | None:
+    """The file that weights= names, found before anything is started."""
+    from checkpoints.own import CheckpointError, find_weights
+    from launch.problems import CommandError, Problem
+
+    if "weights" not in command.words:
+        return None
+    try:
+        return find_weights(Path(command.words["weights"])).resolve()
+    except CheckpointError as error:
+        raise CommandError([Problem("weights=", str(error))]) from error
 
 
 def run_folder(words: dict[str, str], recipe: str) -> Path:
@@ -170,7 +200,7 @@ def run_folder(words: dict[str, str], recipe: str) -> Path:
 def explain(raw: dict[str, Any]) -> str:
     """The composed config with one line of meaning a key."""
     from checkpoints.build import is_node
-    from launch.check import resolve
+    from launch.references import resolve
     from launch.compose import find, paths, recipe_folders
     from launch.presets import kind_of_component
     from launch.show import comments, describe_config

@@ -1,7 +1,9 @@
 """Options of the smaller commands: a dataclass whose fields are the keys."""
 
 import dataclasses
+import sys
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +43,21 @@ def read_options(kind: type[Options], tokens: list[str]) -> Options:
     if problems:
         raise CommandError(problems)
     return kind(**values)
+
+
+def run_command(
+    kind: type[Options], script: str, tokens: list[str], command: Callable[[Options], None]
+) -> int:
+    """Read the options and run a command; returns its exit code: 0 done, 2 the command line was wrong."""
+    if not tokens or tokens == ["help=true"]:
+        print(usage(kind, script))
+        return 0
+    try:
+        command(read_options(kind, tokens))
+    except CommandError as error:
+        print(error.report(script), file=sys.stderr)
+        return 2
+    return 0
 
 
 def usage(kind: type, script: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -9,15 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
 from checkpoints.build import build
-from checkpoints.own import CheckpointError, checkpoints_in, export, load_state, read_checkpoint, read_weights
+from checkpoints.files import CheckpointFiles
+from checkpoints.own import (
+    CheckpointError,
+    Refused,
+    checkpoints_in,
+    export,
+    load_parts,
+    read_checkpoint,
+    read_weights,
+)
 from components.metrics.lpips import lpips_available, lpips_hint
 from datamodules import SourceError
-from launch.check import check, resolve
+from launch.check import check
+from launch.plain import check_plain
 from launch.problems import CommandError, Problem
+from launch.processes import limit_waiting
+from launch.references import resolve
 
 Config = dict[str, Any]
 SCRIPT_OPTIONS = ("recipe", "size", "stage")
@@ -53,13 +67,14 @@ def prepare(raw: Config) -> Config:
     Raises:
         CommandError: every problem found.
     """
+    plain = check_plain(raw)
     resolved, problems = resolve(raw)
-    missing = {problem.path for problem in problems}
+    missing = {problem.path for problem in [*problems, *plain]}
     if resolved:
         problems += check(raw, resolved, missing, GIVEN)
-        steps = resolved["trainer"].get("max_steps")
-        if not isinstance(steps, int) or steps < 1:
-            problems.append(Problem("trainer.max_steps", f"expected a positive integer, got {steps!r}"))
+    elif plain:
+        problems = []  # what could not be filled in follows from these
+    problems = plain + problems
     if problems:
         raise CommandError(problems)
     return resolved
@@ -80,6 +95,8 @@ def open_source(raw: Config, resolved: Config) -> tuple[Any, Config]:
 def build_model(resolved: Config, source: Any) -> Any:
     """The recipe's model for clips of this source, its initial weights a function of the seed alone."""
     torch.manual_seed(resolved["seed"])
+    random.seed(resolved["seed"])  # these two for libraries that draw from them
+    np.random.seed(resolved["seed"] % 2**32)  # noqa: NPY002
     with _one_line("model"):
         model = build(resolved["model"])
         model.check_fits(source.spec())
@@ -93,7 +110,7 @@ def run_stage(
     """Train one stage in its folder.
 
     resume: a checkpoint of this very stage to go on from.
-    weights: where the previous stage left its weights.
+    weights: where the previous stage left its weights, or another run; parts that both models have are taken.
     """
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -104,8 +121,10 @@ def run_stage(
     if weights is not None and resume is None:
         before, state = read_weights(weights)
         if before["model"]["_component_"] == resolved["model"]["_component_"]:
-            with _one_line("stage"):
-                load_state(model, state, weights)
+            with _one_line("weights"):
+                left = load_parts(model, state, weights)
+            if left:
+                say(f"weights from {weights}; not of {', '.join(left)}, which only one of the models has")
     options = resolved["trainer"].copy()
     steps = options.pop("max_steps") * (options.get("accumulate_grad_batches") or 1)
     with _one_line("loader"):
@@ -123,6 +142,8 @@ def run_stage(
             max_epochs=1,
             use_distributed_sampler=False,
         )
+    trainer.strategy.checkpoint_io = CheckpointFiles()
+    limit_waiting(trainer)
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
@@ -146,22 +167,29 @@ def run_stage(
 
 
 def run_stages(
-    stages: dict[str, Config], run: Path, *, resume: Path | None, say: Callable[[str], None]
+    stages: dict[str, Config],
+    run: Path,
+    *,
+    resume: Path | None,
+    weights: Path | None,
+    say: Callable[[str], None],
 ) -> list[Outcome]:
     """Run stages in order, each from the last one's weights; finished ones are skipped.
 
     resume: a checkpoint chosen by name; otherwise the newest of the unfinished stage is used.
+    weights: of another run, for the first stage to start from.
     """
     outcomes = []
-    weights: Path | None = None
     for name, raw in stages.items():
         folder = run / name
         if (folder / "result.json").is_file() and resume is None:
             say(f"stage {name}: finished before, skipped")
         else:
-            start = (
-                resume if resume is not None and resume.parent.parent == folder else newest_whole(folder, say)
-            )
+            chosen = resume is not None and resume.parent.parent == folder
+            with _one_line(f"resume={resume or run}"):
+                if chosen:
+                    read_checkpoint(resume)
+                start = resume if chosen else newest_whole(folder, say)
             outcomes.append(run_stage(raw, folder, resume=start, weights=weights, say=say))
         if (folder / "model").is_dir():
             weights = folder / "model"
@@ -169,10 +197,16 @@ def run_stages(
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint of a stage that can be read; one cut short is passed over with a warning."""
+    """The newest checkpoint of a stage that can be read; one cut short is passed over with a warning.
+
+    Raises:
+        Refused: one holds objects; it was not written by a run.
+    """
     for path in reversed(checkpoints_in(folder)):
         try:
             read_checkpoint(path)
+        except Refused:
+            raise
         except CheckpointError as error:
             say(f"warning: {error}; trying the one before")
         else:

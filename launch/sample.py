@@ -1,11 +1,10 @@
 """The sample script: a trained model goes on from a context, several times."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launch.options import read_options, usage
+from launch.options import run_command
 from launch.problems import CommandError, Problem
 
 
@@ -30,18 +29,13 @@ class SampleOptions:
 
 def main(tokens: list[str]) -> int:
     """Run the command; returns the exit code."""
-    if not tokens or tokens == ["help=true"]:
-        print(usage(SampleOptions, "sample.py"))
-        return 0
-    try:
-        options = read_options(SampleOptions, tokens)
-        files = sample(options)
-    except CommandError as error:
-        print(error.report("sample.py"), file=sys.stderr)
-        return 2
-    print("\n".join(f"wrote {file}" for file in files))
+    return run_command(SampleOptions, "sample.py", tokens, write_samples)
+
+
+def write_samples(options: SampleOptions) -> None:
+    """Sample, and say where the files are."""
+    print("\n".join(f"wrote {file}" for file in sample(options)))
     print(f"longer:    python sample.py ckpt={options.ckpt} horizon=50")
-    return 0
 
 
 def sample(options: SampleOptions) -> list[Path]:

@@ -11,7 +11,8 @@ from callbacks.random_state import random_state, set_random_state
 from checkpoints.build import build, wants_factory
 from checkpoints.own import CheckpointError, load_state, read_checkpoint
 from components.randomness import ClipRandom
-from launch.check import describe, fits, resolve
+from launch.check import describe, fits
+from launch.references import resolve
 from launch.cost import count_flops
 from tests.recipes.conftest import built
 

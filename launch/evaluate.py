@@ -1,0 +1,221 @@
+"""The evaluate script: a suite judges a checkpoint, or a folder of videos, beside the trivial baselines."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launch.options import run_command
+from launch.presets import kinds
+from launch.problems import CommandError, Problem, did_you_mean, names
+
+FOLDERS = ("videos", "reference")
+
+
+@dataclass
+class EvaluateOptions:
+    """What to evaluate."""
+
+    suite: str = field(metadata={"help": "video, physics or long; its own keys as suite.KEY=VALUE"})
+    ckpt: Path | None = field(default=None, metadata={"help": "a run folder, a checkpoint or an export"})
+    videos: Path | None = field(default=None, metadata={"help": "a folder of generated videos instead"})
+    reference: Path | None = field(default=None, metadata={"help": "the true videos of the same names"})
+    split: str = field(default="test", metadata={"help": "contexts from train, val or test"})
+    clips: int = field(default=64, metadata={"help": "clips of each group"})
+    batch_size: int = field(default=8, metadata={"help": "clips at a time"})
+    seed: int = field(default=0, metadata={"help": "of the samples"})
+    out: Path | None = field(default=None, metadata={"help": "folder to write to; null = beside the run"})
+
+
+def main(tokens: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    own = [token for token in tokens if token.startswith("suite.")]
+    others = [token for token in tokens if token not in own]
+    return run_command(EvaluateOptions, "evaluate.py", others, lambda options: write_evaluation(options, own))
+
+
+def write_evaluation(options: EvaluateOptions, changes: list[str]) -> None:
+    """Evaluate, and say where the results are. changes: arguments of the suite, `suite.samples=100`."""
+    folder = evaluate(options, changes)
+    print(f"\nwrote {folder}/{options.suite}.json")
+    print(f"look:      tensorboard --logdir {folder}")
+
+
+def evaluate(options: EvaluateOptions, changes: list[str]) -> Path:
+    """Judge, print the table, write JSON and TensorBoard; returns the folder written to.
+
+    Raises:
+        CommandError: what is asked for cannot be had.
+    """
+    from checkpoints.build import build
+    from checkpoints.own import CheckpointError
+    from datamodules import SourceError
+
+    suites = kinds()["evaluation"].nodes
+    problems = []
+    if options.suite not in suites:
+        hint = f"{did_you_mean(options.suite, suites)}; {names(suites)}"
+        problems.append(Problem(f"suite={options.suite}", f"no such suite{hint}"))
+    if (options.ckpt is None) == (options.videos is None):
+        problems.append(Problem("ckpt", "give either ckpt=PATH or videos=PATH reference=PATH"))
+    if (options.videos is None) != (options.reference is None):
+        problems.append(Problem("reference", "videos and reference go together"))
+    if problems:
+        raise CommandError(problems)
+    node = suite_node(options.suite, changes)
+    try:
+        build(node)
+    except ValueError as error:
+        raise CommandError([Problem(f"suite={options.suite}", str(error))]) from error
+    try:
+        reports = of_checkpoint(options, node) if options.ckpt is not None else of_folders(options, node)
+    except (CheckpointError, SourceError) as error:
+        path = "ckpt" if isinstance(error, CheckpointError) else "data"
+        raise CommandError([Problem(path, str(error))]) from error
+    folder = options.out or (options.ckpt or options.videos or Path()) / "evaluation"
+    record(options, reports, folder)
+    return folder
+
+
+def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Reports by group and predictor: the checkpoint, copy last, constant velocity, the training mean."""
+    import torch
+
+    from checkpoints.build import build, locate, parameters
+    from components.baselines.constant_velocity import ConstantVelocity
+    from components.baselines.copy_last import CopyLast
+    from components.randomness import mix
+    from launch.predictors import BaselinePredictor, ModelPredictor, TrainingMean
+    from recipes.world_model import WorldModel
+
+    assert options.ckpt is not None
+    model = WorldModel.load(options.ckpt)
+    config: dict[str, Any] = dict(model.hparams)
+    suite = build(node)
+    trained = config["clip"]["num_frames"] - model.context_frames
+    horizon = max(1, round(suite.horizon * trained))
+    predictors: dict[str, Any] = {
+        "model": ModelPredictor(model),
+        "copy last": BaselinePredictor(CopyLast()),
+        "constant velocity": BaselinePredictor(ConstantVelocity()),
+        "training mean": BaselinePredictor(TrainingMean(build(config["data"]).split("train"))),
+    }
+    reports: dict[str, dict[str, Any]] = {}
+    takes = parameters(locate(config["data"]["_component_"]))
+    groups = {name: changes for name, changes in suite.groups.items() if changes.keys() <= takes.keys()}
+    for group, changes in (groups or {"test": {}}).items():  # a source without regimes is one group
+        data = config["data"] | {"num_frames": model.context_frames + horizon} | changes
+        dataset = build(data).split(options.split)
+        judges = {name: build(node) for name in predictors}
+        for number, clip in progress(batches(dataset, options), f"{options.suite}, {group}"):
+            context, truth = model.split(clip)
+            for name, predictor in predictors.items():
+                generator = torch.Generator().manual_seed(mix(options.seed, number))
+                future, timing = predictor(context, horizon, suite.samples, generator)
+                judges[name].update(future, truth, clip, timing)
+        reports[group] = {name: judge.compute() for name, judge in judges.items()}
+    return reports
+
+
+def of_folders(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The report of generated videos against the true ones of the same names."""
+    from checkpoints.build import build
+    from datamodules.pairs import paired_videos
+    from recipes.world_model import pixels
+
+    assert options.videos is not None
+    assert options.reference is not None
+    suite = build(node)
+    pairs = paired_videos(options.videos, options.reference)
+    for _, (predicted, truth, clip) in progress(pairs, options.suite):
+        suite.update(pixels(predicted)[None, None], pixels(truth)[None], clip)
+    return {"videos": {"model": suite.compute()}}
+
+
+def suite_node(name: str, changes: list[str]) -> dict[str, Any]:
+    """The suite's preset with what the command line changes, checked against its constructor.
+
+    Raises:
+        CommandError: unknown arguments and wrong types.
+    """
+    from launch.check import check
+    from launch.references import resolve
+    from launch.command import parse
+    from launch.compose import change
+
+    raw = {"suite": dict(kinds()["evaluation"].nodes[name])}
+    problems = change(raw, parse(changes))
+    resolved, found = resolve(raw)
+    problems += found + check(raw, resolved, set(), {})
+    if problems:
+        raise CommandError(problems)
+    return resolved["suite"]
+
+
+def batches(dataset: Any, options: EvaluateOptions) -> list[Any]:
+    """Batches of evenly spread clips, each made when its turn comes."""
+    from datamodules.batches import collate
+
+    count = min(options.clips, len(dataset))
+    index = [i * len(dataset) // count for i in range(count)]
+    starts = range(0, count, options.batch_size)
+    return [lambda s=s: collate([dataset[i] for i in index[s : s + options.batch_size]]) for s in starts]
+
+
+def progress(items: Any, title: str) -> Iterator[tuple[int, Any]]:
+    """Number the items, showing how far it is; items that are functions are called when their turn comes."""
+    from rich.progress import track
+
+    for number, item in enumerate(track(items, description=title, transient=True)):
+        yield number, item() if callable(item) else item
+
+
+def record(options: EvaluateOptions, reports: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Print the tables; write JSON, and numbers, curves and pictures for TensorBoard."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from torch.utils.tensorboard import SummaryWriter
+
+    from evaluation.curves import draw_curves
+
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = SummaryWriter(folder / options.suite)
+    for group, by_predictor in reports.items():
+        table = Table(
+            Column("", no_wrap=True), *by_predictor, title=f"{options.suite}: {group}", title_justify="left"
+        )
+        for metric in dict.fromkeys(m for report in by_predictor.values() for m in report.values):
+            cells = [report.values.get(metric) for report in by_predictor.values()]
+            table.add_row(metric, *("-" if cell is None else f"{cell:.4g}" for cell in cells))
+        Console().print(table)
+        for note in dict.fromkeys(note for report in by_predictor.values() for note in report.notes):
+            about = [name for name, report in by_predictor.items() if note in report.notes]
+            print(f"  note{'' if len(about) == len(by_predictor) else ' on ' + ', '.join(about)}: {note}")
+        for predictor, report in by_predictor.items():
+            for metric, value in report.values.items():
+                writer.add_scalar(f"{options.suite}/{group}/{metric}/{predictor}", value)
+        for metric in dict.fromkeys(m for report in by_predictor.values() for m in report.curves):
+            curves = {name: r.curves[metric] for name, r in by_predictor.items() if metric in r.curves}
+            picture = draw_curves(curves, title=f"{metric}, {group}", x="predicted frame", y=metric)
+            writer.add_image(f"{options.suite}/{group}/{metric}", picture)
+    writer.close()
+    found = {
+        group: {
+            name: {
+                "values": {metric: _plain(value) for metric, value in report.values.items()},
+                "curves": {metric: [*map(_plain, curve.tolist())] for metric, curve in report.curves.items()},
+                "notes": report.notes,
+            }
+            for name, report in by_predictor.items()
+        }
+        for group, by_predictor in reports.items()
+    }
+    asked = {key: str(value) for key, value in vars(options).items() if value is not None}
+    (folder / f"{options.suite}.json").write_text(json.dumps({"options": asked, "groups": found}, indent=1))
+
+
+def _plain(value: float) -> float | str:
+    """A number as JSON can hold it: what is not finite becomes its name."""
+    return value if math.isfinite(value) else str(value)
