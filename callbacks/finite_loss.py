@@ -12,7 +12,9 @@ from callbacks.failures import RunStopped
 from checkpoints.own import checkpoints_in
 
 _NAMED = 8  # clips that the message names before it says how many more
-_ADVICE = "resumed, it meets the same batch: look at these clips, lower optimizer.lr, or set trainer.precision"
+_ADVICE = (
+    "resumed, it meets the same batch: look at these clips, lower optimizer.lr, or set trainer.precision"
+)
 
 
 class FiniteLoss(Callback):

@@ -1,7 +1,7 @@
 """Exported weights on the Hugging Face hub: push a folder, pull it by `hf://owner/name`.
 
-    python -m checkpoints.hub push runs/savp/.../train/model owner/name
-    python sample.py ckpt=hf://owner/name
+python -m checkpoints.hub push runs/savp/.../train/model owner/name
+python sample.py ckpt=hf://owner/name
 """
 
 import sys

@@ -84,7 +84,9 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     config, weights = _read(path)
     for part in ("model", "data"):  # what a loaded config builds
         if (strange := strange_component(config.get(part))) is not None:
-            raise Refused(f"{path}: refused, its config names {strange}, which is no component of this project")
+            raise Refused(
+                f"{path}: refused, its config names {strange}, which is no component of this project"
+            )
     return config, weights
 
 

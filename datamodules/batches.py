@@ -6,8 +6,11 @@ user as it was raised and not wrapped in the words of a worker.
 
 import copy
 import itertools
+import multiprocessing
+import os
 import pickle
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
@@ -70,8 +73,8 @@ class MapBatches(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self.dataset: Any = dataset
 
-    def names(self, indices: list[int]) -> str:
-        """What the clips of a batch are read from, without reading them."""
+    def names(self, indices: Iterable[int]) -> str:
+        """What clips are read from, without reading them."""
         name_of = getattr(self.dataset, "name_of", "clip {}".format)
         return ", ".join(dict.fromkeys(name_of(i) for i in indices))
 
@@ -142,10 +145,10 @@ def open_loader(
     )
 
 
-def handed_out(items: Iterable[Batch | Failure], awaited: Callable[[], str]) -> Iterator[Batch]:
+def handed_out(items: Iterable[Batch | Failure], awaited: Callable[[int], str]) -> Iterator[Batch]:
     """The batches; raises what went wrong when its turn comes.
 
-    awaited: names the clips of the batch whose turn it is.
+    awaited: names the clips of so many batches, from the one whose turn it is on.
     Raises: SourceError where a worker hangs or dies, beside what the dataset raises.
     """
     batches = iter(items)
@@ -155,20 +158,20 @@ def handed_out(items: Iterable[Batch | Failure], awaited: Callable[[], str]) -> 
         except StopIteration:
             return
         except RuntimeError as error:  # of the DataLoader: what a dataset raises comes as a Failure
-            reason = "hangs" if "timed out" in str(error) else "died"
-            if reason == "died" and "exited unexpectedly" not in str(error):
+            said = str(error).splitlines()[0]
+            if "timed out" in said:
+                reason, clips = "hangs", awaited(1)
+                do = "mend or remove it, or raise loader.timeout where decoding is only slow"
+            elif "exited unexpectedly" in said:  # what it had made and not yet handed over is lost with it
+                ahead = max(1, getattr(items, "num_workers", 1)) * 2
+                reason, clips = "died", awaited(ahead)
+                do = "mend or remove it, or take fewer loader.num_workers where memory ran out"
+            else:
                 raise
-            raise SourceError(
-                f"data: a worker {reason} over one of {awaited()} ({_first_line(error)}); mend or remove it, or "
-                "raise loader.timeout where decoding is only slow"
-            ) from error
+            raise SourceError(f"data: a worker {reason} over one of {clips} ({said}); {do}") from error
         if isinstance(item, Failure):
             raise item.error
         yield item
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -178,3 +181,12 @@ def _as_it_is(batch: Any) -> Any:
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """PyTorch's own watch misses a main process that was killed while this one was still starting."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

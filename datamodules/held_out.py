@@ -73,10 +73,11 @@ class HeldOutLoader:
             self._handed_out += 1
             yield batch
 
-    def _awaited(self) -> str:
+    def _awaited(self, batches: int) -> str:
         if not isinstance(self._batches, MapBatches) or self._indices is None:
             return "the stream's held-out clips"
-        return self._batches.names(self._indices[self._handed_out])
+        ahead = self._indices[self._handed_out : self._handed_out + batches]
+        return self._batches.names(i for batch in ahead for i in batch)
 
     def close(self) -> None:
         """Let the workers go; a later pass starts new ones."""

@@ -147,10 +147,12 @@ class ClipLoader:
         )
         return sampler.batches(self._position)
 
-    def _awaited(self) -> str:
+    def _awaited(self, batches: int) -> str:
         if self._num_clips is None:
             return f"the stream's clips after {self._position}"
-        return MapBatches(self._dataset).names(next(self._indices()))
+        return MapBatches(self._dataset).names(
+            i for batch in itertools.islice(self._indices(), batches) for i in batch
+        )
 
 
 class ClipDataModule(LightningDataModule):

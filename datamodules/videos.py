@@ -155,9 +155,8 @@ class VideoClips(Dataset):
             which = others[mix(index, attempt, 0) % len(others)]
             window = mix(index, attempt, 1) % self._counts[which]
         names = ", ".join(self.stretches[which].name for which in sorted(refused)[:_NAMED])
-        raise SourceError(
-            f"data: {_ATTEMPTS} clips in a row do not decode: {names}; mend or remove these files"
-        )
+        told = f"{_ATTEMPTS} clips in a row do not decode: {names}"
+        raise SourceError(f"data: {told}; mend or remove these files")
 
     def _read(self, stretch: Stretch, window: int) -> Clip:
         spec = self.spec

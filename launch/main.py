@@ -200,9 +200,9 @@ def run_folder(words: dict[str, str], recipe: str) -> Path:
 def explain(raw: dict[str, Any]) -> str:
     """The composed config with one line of meaning a key."""
     from checkpoints.build import is_node
-    from launch.references import resolve
     from launch.compose import find, paths, recipe_folders
     from launch.presets import kind_of_component
+    from launch.references import resolve
     from launch.show import comments, describe_config
 
     meanings = {}

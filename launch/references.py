@@ -26,7 +26,9 @@ def resolve(raw: Config) -> tuple[Config, list[Problem]]:
         return OmegaConf.to_container(config, resolve=True), problems  # type: ignore[return-value]
     except Exception as error:
         found = _broken(config, {path: text for path, text in texts.items() if "${" in text})
-        return {}, problems + (found or [Problem(getattr(error, "full_key", None) or "config", _words(error))])
+        return {}, problems + (
+            found or [Problem(getattr(error, "full_key", None) or "config", _words(error))]
+        )
 
 
 def _broken(config: Any, texts: dict[str, str]) -> list[Problem]:

@@ -71,14 +71,19 @@ def test_a_config_that_names_strangers_is_refused(tmp_path):
     model, _ = built("savp")
     folder = export(model, dict(model.hparams), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    config["model"]["prior"] = {"_component_": "subprocess.Popen", "args": ["touch", str(tmp_path / "executed")]}
+    config["model"]["prior"] = {
+        "_component_": "subprocess.Popen",
+        "args": ["touch", str(tmp_path / "executed")],
+    }
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(Refused, match=r"names subprocess\.Popen"):
         read_weights(folder)
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("name", ["os.system", "torch.hub.load", "torch.nn.functional.relu", "pathlib.Path", "x"])
+@pytest.mark.parametrize(
+    "name", ["os.system", "torch.hub.load", "torch.nn.functional.relu", "pathlib.Path", "x"]
+)
 def test_strangers(name):
     assert strange_component({"a": [{"_component_": name}]}) == name
 
@@ -87,6 +92,11 @@ def test_own_components_and_layers_are_no_strangers(tmp_path, monkeypatch):
     (tmp_path / "my_own_parts.py").write_text("class Part: ...\nfrom subprocess import Popen\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("torch.nn.Linear", "torch.optim.Adam", "components.priors.fixed.FixedPrior", "my_own_parts.Part"):
+    for name in (
+        "torch.nn.Linear",
+        "torch.optim.Adam",
+        "components.priors.fixed.FixedPrior",
+        "my_own_parts.Part",
+    ):
         assert strange_component({"_component_": name}) is None
     assert strange_component({"_component_": "my_own_parts.Popen"}) is not None

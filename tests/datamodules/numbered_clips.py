@@ -1,6 +1,8 @@
 """Tiny clips that are their own number, from a table and from a stream; workers import this file alone."""
 
 import itertools
+import os
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -33,6 +35,26 @@ class Table(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index in self.broken:
             raise SourceError(f"clip {index}: truncated file; remove it")
+        return clip(index)
+
+
+class Hanging(Dataset):
+    """Clip 5 never comes: its decoder hangs, or takes the worker with it."""
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+    def __len__(self) -> int:
+        return 8
+
+    def name_of(self, index: int) -> str:
+        return f"video_{index}.mp4"
+
+    def __getitem__(self, index: int) -> dict:
+        if index == 5 and self.way == "hangs":
+            time.sleep(1000)
+        if index == 5:
+            os._exit(1)
         return clip(index)
 
 

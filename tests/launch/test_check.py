@@ -12,8 +12,8 @@ from checkpoints.build import build, wants_factory
 from checkpoints.own import CheckpointError, load_state, read_checkpoint
 from components.randomness import ClipRandom
 from launch.check import describe, fits
-from launch.references import resolve
 from launch.cost import count_flops
+from launch.references import resolve
 from tests.recipes.conftest import built
 
 

@@ -29,8 +29,14 @@ fuzzed = settings(
     deadline=None,
     derandomize=True,
     database=None,
-    phases=[Phase.generate],  # a mistake that slips through is as telling unshrunk, and shrinking takes minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
+    phases=[
+        Phase.generate
+    ],  # a mistake that slips through is as telling unshrunk, and shrinking takes minutes
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+    ],
 )
 
 
@@ -96,7 +102,11 @@ def accepted(start: int, key: str) -> bool:
     """Whether a key exists, or is an argument that its component takes though the config does not list it."""
     owner, _, leaf = key.rpartition(".")
     node = compose.find(config(start), owner) if owner else config(start)
-    if key in keys(start) or key in WORDS or (is_node(node) and leaf in parameters(locate(node["_component_"]))):
+    if (
+        key in keys(start)
+        or key in WORDS
+        or (is_node(node) and leaf in parameters(locate(node["_component_"])))
+    ):
         return True
     return leaf == "_component_"
 
@@ -176,7 +186,16 @@ def test_swaps_of_the_wrong_kind(refused, start, data):
     assume(own is None or other != own.name)
     name, node = data.draw(st.sampled_from(sorted(presets.kinds()[other].nodes.items())))
     component = node["_component_"]
-    broken = [name, component, component + "x", component.replace(".", ".x.", 1), "os.system", "3", "[1]", "true"]
+    broken = [
+        name,
+        component,
+        component + "x",
+        component.replace(".", ".x.", 1),
+        "os.system",
+        "3",
+        "[1]",
+        "true",
+    ]
     text = data.draw(st.sampled_from(broken))
     assume(own is None or text not in own.nodes)
     assert key in refused(STARTS[start], f"{key}={text}")
@@ -207,7 +226,9 @@ def test_broken_values(refused, start, data, text):
 
 
 @settings(fuzzed, max_examples=3 * EXAMPLES)
-@given(st.text(alphabet=string.ascii_letters + "-_.~[]{}$:", min_size=1, max_size=12), st.sampled_from(["", "="]))
+@given(
+    st.text(alphabet=string.ascii_letters + "-_.~[]{}$:", min_size=1, max_size=12), st.sampled_from(["", "="])
+)
 def test_words_that_are_no_override(refused, word, equals):
     token = equals + word
     assert token.strip("~") in refused([], token)
@@ -216,10 +237,40 @@ def test_words_that_are_no_override(refused, word, equals):
 @pytest.mark.parametrize(
     "token",
     [
-        *("size=huge", "size=", "size=tiny,huge", "variant=no", "variant=vae+no", "variant=vae,no", "stage=no"),
-        *("recipe=no", "recipe=", "recipe=savp,no", "help=maybe", "dry=", "seed=0,zero", "optimizer=adam,adm"),
-        *("seed.deep=3", "clip.height.deep=3", "model=3", "callbacks=none", "stages.train=3", "a..b=1", ".=1"),
-        *("model.=1", ".model=1", "model..prior=null", "_component_=os.system", "model._component_=os.system"),
+        *(
+            "size=huge",
+            "size=",
+            "size=tiny,huge",
+            "variant=no",
+            "variant=vae+no",
+            "variant=vae,no",
+            "stage=no",
+        ),
+        *(
+            "recipe=no",
+            "recipe=",
+            "recipe=savp,no",
+            "help=maybe",
+            "dry=",
+            "seed=0,zero",
+            "optimizer=adam,adm",
+        ),
+        *(
+            "seed.deep=3",
+            "clip.height.deep=3",
+            "model=3",
+            "callbacks=none",
+            "stages.train=3",
+            "a..b=1",
+            ".=1",
+        ),
+        *(
+            "model.=1",
+            ".model=1",
+            "model..prior=null",
+            "_component_=os.system",
+            "model._component_=os.system",
+        ),
         *("variants.vae=1", "size.x=1", "callbacks.extra=3", "callbacks.extra={a: 1}", "callbacks.extra=[1]"),
         *("data=null", "model=null", "trainer=null", "loader=null", "optimizer=null", "clip=null"),
         *("callbacks.checkpoint._component_=os.system", "data._component_=3", "resume=no"),
@@ -232,7 +283,9 @@ def test_words_of_the_command_and_odd_places(refused, token):
 
 def _numeric(annotation: Any) -> bool:
     options = typing.get_args(annotation) or (annotation,)
-    return typing.get_origin(annotation) is not Literal and all(o in (int, float, bool, type(None)) for o in options)
+    return typing.get_origin(annotation) is not Literal and all(
+        o in (int, float, bool, type(None)) for o in options
+    )
 
 
 def _required(start: int, key: str) -> bool:
@@ -244,5 +297,7 @@ def _required(start: int, key: str) -> bool:
     if not is_node(node):
         return False
     parameter = parameters(locate(node["_component_"])).get(leaf)
-    launched = {"trainer": {"default_root_dir", "logger"}, "loader": {"source", "num_batches"}}.get(owner, set())
+    launched = {"trainer": {"default_root_dir", "logger"}, "loader": {"source", "num_batches"}}.get(
+        owner, set()
+    )
     return parameter is not None and parameter.default is parameter.empty and leaf not in launched

@@ -166,14 +166,19 @@ def test_when_one_process_dies_the_others_end(tmp_path, rank):
     ]  # fmt: skip
     first = subprocess.Popen(
         [sys.executable, "train.py", *tokens], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert first.stdout is not None
+    said = []
     for line in first.stdout:
+        said.append(line)
         if line.startswith("step 1/"):
             break
+    assert first.poll() is None, said
     children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-    (second,) = (int(child) for child in children if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes())
+    (second,) = (
+        int(child) for child in children if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
     killed = time.monotonic()
     os.kill([first.pid, second][rank], signal.SIGKILL)
     first.wait(timeout=60)

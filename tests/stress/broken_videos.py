@@ -1,6 +1,6 @@
 """Forty broken videos beside four good ones: the run trains on the good ones and lists the forty.
 
-    python -m tests.stress.broken_videos steps=4
+python -m tests.stress.broken_videos steps=4
 """
 
 import os
@@ -91,7 +91,9 @@ def main(tokens: list[str]) -> int:
         print(said)
         for video in broken:
             print(f"{video:<32} {found.get(video, 'NOT LISTED')}")
-        print(f"{len(found)} of {len(broken)} listed; trained {steps} steps, weights finite: {finite(Path(name) / 'run')}")
+        print(
+            f"{len(found)} of {len(broken)} listed; trained {steps} steps, weights finite: {finite(Path(name) / 'run')}"
+        )
     return int(len(found) < len(broken))
 
 
