@@ -9,7 +9,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's way to write and read checkpoint files; a failed write raises OSError and leaves no file."""
+    """Lightning's way to write and read checkpoints; a failed write raises OSError and leaves no file."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None

@@ -58,8 +58,8 @@ class ClipLoader:
     A stream is read by at most one worker. After `load_state_dict` its next `iter` must go on from there to
     the end of that pass; each further `iter` is a new pass.
 
-    Raises: SourceError if the state belongs to other data; a worker hangs or dies; whatever the dataset raises, as it was
-    raised.
+    Raises: SourceError if the state belongs to other data, or a worker hangs or dies; whatever the dataset
+    raises, as it was raised.
     """
 
     def __init__(

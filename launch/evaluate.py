@@ -141,9 +141,9 @@ def suite_node(name: str, changes: list[str]) -> dict[str, Any]:
         CommandError: unknown arguments and wrong types.
     """
     from launch.check import check
-    from launch.references import resolve
     from launch.command import parse
     from launch.compose import change
+    from launch.references import resolve
 
     raw = {"suite": dict(kinds()["evaluation"].nodes[name])}
     problems = change(raw, parse(changes))

@@ -8,6 +8,7 @@ from torch.distributed import DistError
 
 from callbacks.failures import RunStopped
 from datamodules import SourceError
+from launch.problems import CommandError
 
 _PEER_GONE = ("Connection closed by peer", "Connection reset by peer")  # gloo has no type for it
 
@@ -19,6 +20,8 @@ def in_one_line(error: BaseException, run: Path) -> str | None:
     the run has failed. The checkpoint's line is the one that counts.
     """
     chain = list(_causes(error))
+    if isinstance(error, CommandError):  # nothing has started; the command says it in its own way
+        return None
     go_on = f"; then go on:  python train.py resume={run}"
     for cause in chain:
         if isinstance(cause, RunStopped):

@@ -185,11 +185,12 @@ def run_stages(
         if (folder / "result.json").is_file() and resume is None:
             say(f"stage {name}: finished before, skipped")
         else:
-            chosen = resume is not None and resume.parent.parent == folder
             with _one_line(f"resume={resume or run}"):
-                if chosen:
+                if resume is not None and resume.parent.parent == folder:
                     read_checkpoint(resume)
-                start = resume if chosen else newest_whole(folder, say)
+                    start: Path | None = resume
+                else:
+                    start = newest_whole(folder, say)
             outcomes.append(run_stage(raw, folder, resume=start, weights=weights, say=say))
         if (folder / "model").is_dir():
             weights = folder / "model"

@@ -17,10 +17,9 @@ from tests.media import write_video
 def test_the_videos_are_named_and_the_batches_before_are_whole(way):
     """The timeout also covers the start of the worker, which takes a while on a busy machine."""
     loader = ClipLoader(Hanging(way), batch_size=2, num_batches=4, seed=0, num_workers=1, timeout=25)
-    seen = []
+    seen: list[str] = []
     with pytest.raises(SourceError, match=rf"a worker {way} over one of .*video_5\.mp4"):
-        for batch in loader:
-            seen += batch["id"]
+        seen.extend(name for batch in loader for name in batch["id"])
     assert "5" not in seen
 
 

@@ -1,4 +1,4 @@
-"""What may befall a run: a loss that is no number, a full disk, a process that dies, a checkpoint cut or planted."""
+"""What may befall a run: a loss that is no number, a full disk, a dead process, a bad checkpoint."""
 
 import errno
 import os
@@ -161,7 +161,8 @@ def test_a_planted_object_is_refused_by_every_command(stopped, tmp_path, capsys)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_when_one_process_dies_the_others_end(tmp_path, rank):
     tokens = [
-        *SMALL, "trainer.max_steps=100000", "callbacks.checkpoint.every=100000", f"run_dir={tmp_path / 'run'}",
+        *SMALL, "trainer.max_steps=100000", "callbacks.checkpoint.every=100000",
+        f"run_dir={tmp_path / 'run'}",
         "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_find_unused_parameters_true",
     ]  # fmt: skip
     first = subprocess.Popen(

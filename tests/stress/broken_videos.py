@@ -91,9 +91,8 @@ def main(tokens: list[str]) -> int:
         print(said)
         for video in broken:
             print(f"{video:<32} {found.get(video, 'NOT LISTED')}")
-        print(
-            f"{len(found)} of {len(broken)} listed; trained {steps} steps, weights finite: {finite(Path(name) / 'run')}"
-        )
+        whole = finite(Path(name) / "run")
+        print(f"{len(found)} of {len(broken)} listed; trained {steps} steps, finite: {whole}")
     return int(len(found) < len(broken))
 
 
