@@ -6,7 +6,7 @@ from typing import Any
 
 from checkpoints.build import is_node, locate, parameters
 from launch.command import Command, read_value
-from launch.presets import ROOT, kind_of_component, kinds, yaml_load
+from launch.presets import ROOT, Kind, kind_of_component, kinds, yaml_load
 from launch.problems import Problem, did_you_mean, names
 
 Config = dict[str, Any]
@@ -71,9 +71,7 @@ def overlay(config: Config, changes: Config) -> None:
             overlay(old, value)
             continue
         if is_node(old) and isinstance(value, str) and "${" not in value:
-            kind = kind_of_component(old["_component_"])
-            value = kind.nodes[value] if kind is not None and "." not in value else {"_component_": value}
-            value = tied(old, deepcopy(value))
+            value = tied(old, named(kind_of_component(old["_component_"]), value))
         group[key] = deepcopy(value)
 
 
@@ -127,6 +125,11 @@ def kind_at(config: Config, key: str) -> Any:
     return None
 
 
+def named(kind: Kind | None, name: str) -> Config:
+    """The node that a name stands for: a preset of the kind, or a component by its dotted path."""
+    return deepcopy(kind.nodes[name]) if kind is not None and "." not in name else {"_component_": name}
+
+
 def tied(old: Any, new: Config) -> Config:
     """A node in another's place keeps the references that tied the old one to the rest of the config.
 
@@ -160,10 +163,9 @@ def set_value(config: Config, key: str, value: Any) -> list[Problem]:
         if "." not in value and value not in kind.nodes:
             hint = f"{did_you_mean(value, kind.nodes)}; {names(kind.nodes)}"
             return [Problem(f"{key}={value}", f"no such {kind.noun}{hint}")]
-        node = deepcopy(kind.nodes[value]) if "." not in value else {"_component_": value}
-        group[leaf] = tied(now, node)
+        group[leaf] = tied(now, named(kind, value))
     elif is_node(now) and isinstance(value, str) and "." in value:
-        group[leaf] = tied(now, {"_component_": value})
+        group[leaf] = tied(now, named(None, value))
     elif isinstance(now, dict) and value is not None and not isinstance(value, dict):
         return [Problem(key, f"a group of keys, not a value; it holds: {', '.join(map(str, now))}")]
     elif isinstance(now, dict) and isinstance(value, dict):

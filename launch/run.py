@@ -34,7 +34,6 @@ from launch.processes import limit_waiting
 from launch.references import resolve
 
 Config = dict[str, Any]
-SCRIPT_OPTIONS = ("recipe", "size", "stage")
 # what the launcher passes to a node itself, beside what the config holds
 GIVEN = {
     "trainer": {"default_root_dir", "logger", "callbacks", "max_epochs", "use_distributed_sampler"},

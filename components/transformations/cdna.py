@@ -39,6 +39,18 @@ def _mirrored(size: int, kernel_size: int, device: torch.device) -> Int[Tensor, 
     return torch.where(index < 0, -1 - index, torch.where(index >= size, 2 * size - 1 - index, index))
 
 
+def correlate(
+    padded: Float[Tensor, "b c h_in w_in"], motion: Float[Tensor, "b m s s"]
+) -> Float[Tensor, "b m c h w"]:
+    """Each image under each of its clip's kernels; images come padded so that whole windows remain."""
+    b, m, size, _ = motion.shape
+    device = "cpu" if padded.is_meta else padded.device.type  # autocast does not know meta
+    with torch.autocast(device, enabled=False):  # 8 bits of mantissa are too few for a frame
+        grouped = padded.transpose(0, 1).to(motion.dtype)  # channels as the batch, clips as the groups
+        moved = F.conv2d(grouped, motion.reshape(b * m, 1, size, size), groups=b)
+    return moved.unflatten(1, (b, m)).permute(1, 2, 0, 3, 4)
+
+
 class CDNA(nn.Module):
     """Kernels read linearly from the bottleneck, added to the identity and normalised.
 
@@ -72,12 +84,7 @@ class CDNA(nn.Module):
     def warp(
         self, images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b m s s"]
     ) -> Float[Tensor, "b m c h w"]:
-        b, m, size, _ = motion.shape
-        padded = pad_symmetric(images, size).transpose(0, 1)  # channels as the batch, clips as the groups
-        device = "cpu" if images.is_meta else images.device.type  # autocast does not know meta
-        with torch.autocast(device, enabled=False):  # 8 bits of mantissa are too few for a frame
-            moved = F.conv2d(padded.to(motion.dtype), motion.reshape(b * m, 1, size, size), groups=b)
-        return moved.unflatten(1, (b, m)).permute(1, 2, 0, 3, 4)
+        return correlate(pad_symmetric(images, motion.shape[-1]), motion)
 
     def regulariser(self, motion: Float[Tensor, "b n s s"]) -> Float[Tensor, ""]:
         return motion.new_zeros(())

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from components.backbones.pushing_unet import xavier_initialised
-from components.transformations.cdna import as_distribution
+from components.transformations.cdna import as_distribution, correlate
 
 
 def pad_zeros(images: Float[Tensor, "b c h w"], kernel_size: int) -> Float[Tensor, "b c h2 w2"]:
@@ -46,12 +46,7 @@ class FinnCDNA(nn.Module):
     def warp(
         self, images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b m s s"]
     ) -> Float[Tensor, "b m c h w"]:
-        b, m, size, _ = motion.shape
-        padded = pad_zeros(images, size).transpose(0, 1)  # channels as the batch, clips as the groups
-        device = "cpu" if images.is_meta else images.device.type  # autocast does not know meta
-        with torch.autocast(device, enabled=False):  # 8 bits of mantissa are too few for a frame
-            moved = F.conv2d(padded.to(motion.dtype), motion.reshape(b * m, 1, size, size), groups=b)
-        return moved.unflatten(1, (b, m)).permute(1, 2, 0, 3, 4)
+        return correlate(pad_zeros(images, motion.shape[-1]), motion)
 
     def regulariser(self, motion: Float[Tensor, "b n s s"]) -> Float[Tensor, ""]:
         return motion.new_zeros(())
