@@ -15,11 +15,11 @@ SEED = 0  # the same noise every time, so that two steps differ by the model alo
 
 
 class Rollouts(Callback):
-    """Every `every` training steps and at the end, predict the same clips and show them.
+    """Every `every` training steps and at the end, show what the model makes of the same clips.
 
     Truth and samples move side by side, frames the model was given framed green and its own red: as a GIF
     in TensorBoard's images, as a film strip, and as files in `rollouts/` of the run folder.
-    The model has `context_frames` and `predict(context, horizon, generator=...)`. Neither its modes nor any
+    The model has `context_frames` and `show(clip, samples, generator)`. Neither its modes nor any
     random state changes. Every process predicts, as sharded weights need them all; the first one writes.
     """
 
@@ -61,16 +61,9 @@ class Rollouts(Callback):
     ) -> list[list[media.Labelled]]:
         """For each clip the truth and its samples, the context in front."""
         batch = model.transfer_batch_to_device(batch, model.device, 0)
-        given = model.context_frames
-        context = batch.copy()
-        context["video"] = batch["video"][:, :given]
-        if "state" in batch:
-            context["state"] = batch["state"][:, :given]
-        videos = [("truth", batch["video"])]
-        for number in range(1, self.samples + 1):
-            future = model.predict(context, batch["video"].shape[1] - given, generator=generator)
-            future = future.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-            videos.append((f"sample {number}", torch.cat((context["video"], future), dim=1)))
+        videos = [
+            (label, _bytes(video)) for label, video in model.show(batch, self.samples, generator).items()
+        ]
         return [[(label, video[i]) for label, video in videos] for i in range(len(batch["video"]))]
 
     def _write(self, trainer: Trainer, clips: list[list[media.Labelled]], given: int) -> None:
@@ -86,6 +79,12 @@ class Rollouts(Callback):
             if isinstance(logger, TensorBoardLogger):
                 _add_gif(logger, gif, height=grid.shape[-2], width=grid.shape[-1], step=self._step)
                 logger.experiment.add_image("rollouts/strip", strip, self._step)
+
+
+def _bytes(video: torch.Tensor) -> torch.Tensor:
+    if video.dtype == torch.uint8:
+        return video
+    return video.float().clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def _batches(trainer: Trainer, count: int) -> list[Clip]:

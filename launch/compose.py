@@ -52,8 +52,46 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
     for name, changes in stages.items():
         composed[name] = {"recipe": recipe, "size": size, "stage": name} | deepcopy(config)
         overlay(composed[name], changes or {})
-        problems += change(composed[name], command)
+    problems += change_stages(composed, command)
     return composed, list(dict.fromkeys(problems))
+
+
+def change_stages(stages: dict[str, Config], command: Command) -> list[Problem]:
+    """Apply an override to every stage that has its place; `stages.NAME.key=value` to that stage alone."""
+    problems: list[Problem] = []
+    keys = [key for key, _ in command.changes] + command.deletions
+    for key in keys:
+        addressed = key.split(".")
+        if addressed[0] == "stages" and (len(addressed) < 3 or addressed[1] not in stages):
+            hint = did_you_mean(addressed[1], stages) if len(addressed) > 1 else ""
+            problems.append(Problem(key, f"write stages.NAME.key{hint}; {names(stages)}"))
+    if problems:
+        return problems
+    for name, config in stages.items():
+        mine = f"stages.{name}."
+        here = {
+            key: key.removeprefix(mine)
+            for key in keys
+            if key.startswith(mine) or (not key.startswith("stages.") and _belongs(key, config, stages))
+        }
+        changes = [(here[key], text) for key, text in command.changes if key in here]
+        deletions = [here[key] for key in command.deletions if key in here]
+        problems += change(config, Command(command.words, changes, deletions))
+    return problems
+
+
+def _belongs(key: str, config: Config, stages: dict[str, Config]) -> bool:
+    """Whether no other stage knows more of the way to this key."""
+    return all(_depth(config, key) >= _depth(other, key) for other in stages.values())
+
+
+def _depth(config: Any, key: str) -> int:
+    """How many parts of a dotted key lead somewhere in a config."""
+    for depth, part in enumerate(key.split(".")):
+        if not isinstance(config, dict) or part not in config:
+            return depth
+        config = config[part]
+    return depth + 1
 
 
 def overlay(config: Config, changes: Config) -> None:

@@ -74,7 +74,7 @@ def count_flops(model: Any, clip: Any) -> int:
     model.manual_backward = lambda loss: loss.backward()
     model.log = model.log_dict = lambda *args, **kwargs: None
     with FlopCounterMode(display=False) as counter:
-        loss = model.training_step(clip, 0)
+        loss = model.typical_step(clip)
         if model.automatic_optimization:
             loss.backward()
     return counter.get_total_flops()

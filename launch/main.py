@@ -91,7 +91,7 @@ def _main(tokens: list[str]) -> int:
 
 def resume(command: Any) -> int:
     """Continue a run from its folder, or from one of its checkpoints; overrides may extend it."""
-    from launch.compose import change
+    from launch.compose import change_stages
     from launch.presets import yaml_load
     from launch.problems import CommandError, Problem
 
@@ -105,13 +105,9 @@ def resume(command: Any) -> int:
         if word != "resume":
             raise CommandError([Problem(f"{word}=", "cannot be changed when a run is resumed")])
     checkpoint = path if path.suffix == ".ckpt" else None
-    stages, problems = {}, []
     record = json.loads((run / "run.json").read_text())
-    for name in record["stages"]:
-        raw = yaml_load(run / name / "config.yaml")
-        problems += change(raw, command)
-        stages[name] = raw
-    problems += _check(stages)
+    stages = {name: yaml_load(run / name / "config.yaml") for name in record["stages"]}
+    problems = change_stages(stages, command) + _check(stages)
     if problems:
         raise CommandError(problems)
     if run.is_relative_to(Path.cwd()):

@@ -27,12 +27,12 @@ def part_types() -> dict[str, Any]:
     from lightning.pytorch import Callback, LightningDataModule, Trainer
 
     from datamodules import ClipSource
-    from recipes.world_model import WorldModel
+    from recipes.stage import Stage
 
     return {
         "data": ClipSource,
         "loader": LightningDataModule,
-        "model": WorldModel,
+        "model": Stage,
         "trainer": Trainer,
         "callbacks": dict[str, Callback | None],
     }

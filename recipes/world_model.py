@@ -2,12 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from components.baselines.constant_velocity import ConstantVelocity
@@ -18,12 +15,13 @@ from components.metrics.lpips import lpips, lpips_available
 from components.metrics.psnr import psnr
 from components.metrics.ssim import WINDOW as SSIM_WINDOW
 from components.metrics.ssim import ssim
-from components.randomness import ClipRandom, mix
+from components.randomness import mix
+from recipes.stage import Stage
 
 Frames = Float[Tensor, "b k 3 h w"]
 
 
-class WorldModel(LightningModule, ABC):
+class WorldModel(Stage, ABC):
     """A model of how video goes on.
 
     context_frames: how many frames a prediction starts from, in validation and by default in sampling.
@@ -31,9 +29,8 @@ class WorldModel(LightningModule, ABC):
     """
 
     def __init__(self, *, context_frames: int, seed: int) -> None:
-        super().__init__()
+        super().__init__(seed=seed)
         self.context_frames = context_frames
-        self.seed = seed
 
     def check_fits(self, spec: ClipSpec) -> None:
         """Raise ValueError, in one line for the user, if clips of these shapes cannot train this model."""
@@ -68,10 +65,15 @@ class WorldModel(LightningModule, ABC):
             context["state"] = clip["state"][:, : self.context_frames]
         return context, pixels(clip["video"][:, self.context_frames :])
 
-    def random(self, clip: Clip, step: int) -> ClipRandom:
-        """Randomness for one training step over this process's share of the global batch."""
-        size = len(clip["video"])
-        return ClipRandom(self.seed, step, first=self.global_rank * size, size=size, device=self.device)
+    def show(self, clip: Clip, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The truth, and futures of its first frames with those in front."""
+        context, _ = self.split(clip)
+        horizon = clip["video"].shape[1] - self.context_frames
+        videos: dict[str, Tensor] = {"truth": clip["video"]}
+        for number in range(1, samples + 1):
+            future = self.predict(context, horizon, generator=generator)
+            videos[f"sample {number}"] = torch.cat((pixels(context["video"]), future), dim=1)
+        return videos
 
     def validation_step(self, clip: Clip, batch_index: int) -> None:
         """Log val/psnr, val/ssim, val/lpips of one future, and the same of the trivial baselines."""
@@ -92,27 +94,6 @@ class WorldModel(LightningModule, ABC):
             if name != "lpips":
                 self.log_validation(f"{name}_copy_last", score(copied, truth))
                 self.log_validation(f"{name}_constant_velocity", score(moved, truth))
-
-    def log_validation(self, name: str, values: Float[Tensor, "b t"], *, bar: bool = False) -> None:
-        self.log(f"val/{name}", values.mean(), batch_size=len(values), sync_dist=True, prog_bar=bar)
-
-    def remember(self, config: dict[str, Any]) -> None:
-        """Keep the config that built this model; every checkpoint carries it."""
-        self.save_hyperparameters(config, logger=False)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "WorldModel":
-        """A trained model from a run folder, a checkpoint or an exported folder, ready to roll out.
-
-        Raises:
-            CheckpointError: one line: what is missing or broken, and where.
-        """
-        from checkpoints.own import load_model
-
-        model = load_model(Path(path))
-        if not isinstance(model, cls):
-            raise TypeError(f"{path} holds a {type(model).__name__}, not a {cls.__name__}")
-        return model.eval()
 
 
 def pixels(video: Tensor) -> Tensor:

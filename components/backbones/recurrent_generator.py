@@ -41,9 +41,9 @@ def _map(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
 class RecurrentGenerator(nn.Module):
     """Predict the next frame as a blend of moved and new pixels; frames (b, c, h, w) in [0, 1].
 
-    A latent LSTM smooths the latents over time: r = LSTM(z). The vector (action, state, r) is laid over the
-    input of every convolution and ConvLSTM of the U-Net, and the first frame of the clip is always beside the
-    frame fed. Layers, in this order: warps of the last frames, the frame fed, the first frame, an image
+    A latent LSTM smooths the latents over time: r = LSTM(z); without `latent_lstm` r = z, which is heard
+    sooner. The vector (action, state, r) is laid over the input of every convolution and ConvLSTM of the
+    U-Net, and the first frame of the clip is always beside the frame fed. Layers, in this order: warps of the last frames, the frame fed, the first frame, an image
     painted from scratch. The next state is linear in action and state; the convolutions see the state
     without gradient.
     Raises ValueError for sizes that do not fit (see RecurrentUNet) and for a missing or unexpected input.
@@ -66,6 +66,7 @@ class RecurrentGenerator(nn.Module):
         first_frame_background: bool = True,
         scratch_image: bool = True,
         dependent_masks: bool = True,
+        latent_lstm: bool = True,
     ) -> None:
         super().__init__()
         self.latent_dim, self.action_dim, self.state_dim = latent_dim, action_dim, state_dim
@@ -82,7 +83,8 @@ class RecurrentGenerator(nn.Module):
             vector_dim=latent_dim + action_dim + state_dim,
         )
         features = self.unet.out_channels
-        self.latent_lstm = LSTMCell(in_features=latent_dim, features=latent_dim) if latent_dim else None
+        smooth = latent_dim and latent_lstm
+        self.latent_lstm = LSTMCell(in_features=latent_dim, features=latent_dim) if smooth else None
         self.state_model = linear(action_dim + state_dim, state_dim) if state_dim else None
         self.transformation = transformation(
             bottleneck_shape=self.unet.bottleneck_shape, feature_channels=features, num_frames=last_frames
@@ -179,9 +181,10 @@ class RecurrentGenerator(nn.Module):
             parts.append(action)
         if proprioception is not None:
             parts.append(proprioception.detach())
-        if latent is not None and self.latent_lstm is not None and state.latent is not None:
-            smooth, latent_state = self.latent_lstm(latent, state.latent)
-            parts.append(smooth)
+        if latent is not None:
+            if self.latent_lstm is not None and state.latent is not None:
+                latent, latent_state = self.latent_lstm(latent, state.latent)
+            parts.append(latent)
         empty = state.first_frame.new_zeros(len(state.first_frame), 0)
         return torch.cat([*parts, empty], dim=1), latent_state
 

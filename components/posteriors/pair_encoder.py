@@ -50,20 +50,33 @@ class PairTrunk(nn.Module):
 class PairEncoder(nn.Module):
     """q(z_t | x_t, x_t+1, a_t): video (b, t, c, h, w) in [0, 1] -> Gaussians (b, t-1, latent_dim).
 
-    Log variances are clipped to [-10, 10]. Raises ValueError for actions missing or of another size.
+    Log variances are clipped to [-10, 10]. In the official start the noise is some hundred times the signal,
+    and a short training never hears the latents: `mean_gain` multiplies the first weights of the means, and
+    `log_variance` is where the log variances start.
+    Raises ValueError for actions missing or of another size.
     Source: SAVP (arXiv 1804.01523), posterior_fn of the official code without its optional RNN.
     """
 
     pairs_only = True
 
     def __init__(
-        self, *, image_channels: int = 3, action_dim: int = 0, latent_dim: int = 8, channels: int = 64
+        self,
+        *,
+        image_channels: int = 3,
+        action_dim: int = 0,
+        latent_dim: int = 8,
+        channels: int = 64,
+        mean_gain: float = 1.0,
+        log_variance: float = 0.0,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.trunk = PairTrunk(image_channels=image_channels, action_dim=action_dim, channels=channels)
         self.mean = linear(self.trunk.out_features, latent_dim)
         self.log_variance = linear(self.trunk.out_features, latent_dim)
+        with torch.no_grad():
+            self.mean.weight.mul_(mean_gain)
+            self.log_variance.bias.fill_(log_variance)
 
     def forward(
         self, video: Float[Tensor, "b t c h w"], actions: Float[Tensor, "b t-1 a"] | None = None

@@ -106,10 +106,7 @@ class SAVP(WorldModel):
         random = self.random(clip, step=batch_index)
         real = self.gray(pixels(clip["video"]))
         optimizers = [self.optimizers()] if self.judges == {} else self.optimizers()
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * self.learning_rate(batch_index)
-
+        self.set_learning_rate(self.learning_rate(batch_index))
         fake, losses = self.imagine(clip, real, random, batch_index)
         starts = {name: self.draw_starts(judge, real, random) for name, judge in self.judges.items()}
         if self.judges:
@@ -129,7 +126,6 @@ class SAVP(WorldModel):
         self.log_dict({
             "schedule/kl_weight": weights["kl"],
             "schedule/truth_probability": self.truth_probability(batch_index),
-            "optim/lr": optimizers[0].param_groups[0]["lr"],
         })  # fmt: skip
 
     def imagine(
@@ -227,10 +223,7 @@ class SAVP(WorldModel):
     def configure_optimizers(self) -> list[Optimizer]:
         groups = [self.players] + ([list(self.judges.values())] if self.judges else [])
         optimizers = [self.optimizer([p for m in modules for p in m.parameters()]) for modules in groups]
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["initial_lr"] = group["lr"]
-        return optimizers
+        return self.with_initial_rate(optimizers)
 
     # --------------------------------------------------------------------------------------------- sampling
 

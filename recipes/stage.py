@@ -1,0 +1,80 @@
+"""Stage: what every training of a recipe promises, be it a world model or a part of one."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+
+from components.clip import Clip, ClipSpec
+from components.randomness import ClipRandom
+
+
+class Stage(LightningModule):
+    """A module that the launcher trains on clips.
+
+    seed: of all noise drawn in training and validation.
+    context_frames: frames of a clip that `show` gives away as known.
+    """
+
+    context_frames = 0
+
+    def __init__(self, *, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def check_fits(self, spec: ClipSpec) -> None:
+        """Raise ValueError, in one line for the user, if clips of these shapes cannot train this model."""
+
+    def show(self, clip: Clip, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Whole videos to look at, (b, t, 3, h, w) in [0, 1] or uint8, by their labels; the truth first."""
+        raise NotImplementedError
+
+    def typical_step(self, clip: Clip) -> Tensor | None:
+        """A training step whose operations do not depend on the clip's content, to count their cost."""
+        return self.training_step(clip, 0)
+
+    def with_initial_rate(self, optimizers: list[Optimizer]) -> list[Optimizer]:
+        """Optimisers that remember the learning rate they were made with, for `set_learning_rate`."""
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        return optimizers
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Give every optimiser this share of its first learning rate, and log the first one's."""
+        optimizers = self.optimizers()
+        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+        self.log("optim/lr", optimizers[0].param_groups[0]["lr"])
+
+    def random(self, clip: Clip, step: int) -> ClipRandom:
+        """Randomness for one training step over this process's share of the global batch."""
+        size = len(clip["video"])
+        return ClipRandom(self.seed, step, first=self.global_rank * size, size=size, device=self.device)
+
+    def log_validation(self, name: str, values: Float[Tensor, "..."], *, bar: bool = False) -> None:
+        self.log(f"val/{name}", values.mean(), batch_size=len(values), sync_dist=True, prog_bar=bar)
+
+    def remember(self, config: dict[str, Any]) -> None:
+        """Keep the config that built this model; every checkpoint carries it."""
+        self.save_hyperparameters(config, logger=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A trained model from a run folder, a checkpoint or an exported folder, ready to use.
+
+        Raises:
+            CheckpointError: one line: what is missing or broken, and where.
+        """
+        from checkpoints.own import CheckpointError, load_model
+
+        model = load_model(Path(path))
+        if not isinstance(model, cls):
+            raise CheckpointError(f"{path}: holds a {type(model).__name__}, which is no {cls.__name__}")
+        return model.eval()
