@@ -17,6 +17,8 @@ class Clip(TypedDict, total=False):
     actions: Float[Tensor, "b t-1 a"]  # actions[:, i] leads from frame i to frame i + 1
     state: Float[Tensor, "b t s"]  # simulator truth or proprioception; columns are ClipSpec.state_names
     text: list[str]
+    question: list[str]  # about what the video shows; what makes it needs no question
+    answer: list[str]  # what is right to say to the question
     camera: dict[str, Tensor]  # poses (b, t, 4, 4) camera to world, intrinsics (b, t, 3, 3) in pixels
     fps: Float[Tensor, " b"]  # frames per second of the clip as given, after resampling
     id: list[str]  # names the clip for good: source video and time, or seed and index

@@ -5,9 +5,11 @@
 | video | how near to the truth, how varied, how real | any clips |
 | physics | whether laws hold: velocities, energy, momentum, permanence | bouncing_balls, or pairs of videos |
 | long | whether a long rollout keeps its quality, and what a frame costs | any clips |
+| language | whether a text makes its clip, a clip is described, a question answered | moving_shapes |
 
 A suite never makes predictions itself: it is fed with them, by a checkpoint's rollouts, by a baseline's or by
-a folder of videos, and so judges all alike. Every number it reports comes from torchmetrics.Metric states.
+a folder of videos, and so judges all alike. Only language asks the model itself, and is compared to guessing.
+Every number comes from torchmetrics.Metric states.
 """
 
 from dataclasses import dataclass, field

@@ -18,7 +18,7 @@ FOLDERS = ("videos", "reference")
 class EvaluateOptions:
     """What to evaluate."""
 
-    suite: str = field(metadata={"help": "video, physics or long; its own keys as suite.KEY=VALUE"})
+    suite: str = field(metadata={"help": "video, physics, long or language; its own keys as suite.KEY=VALUE"})
     ckpt: Path | None = field(default=None, metadata={"help": "a run folder, a checkpoint or an export"})
     videos: Path | None = field(default=None, metadata={"help": "a folder of generated videos instead"})
     reference: Path | None = field(default=None, metadata={"help": "the true videos of the same names"})
@@ -87,6 +87,7 @@ def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, d
     from components.baselines.constant_velocity import ConstantVelocity
     from components.baselines.copy_last import CopyLast
     from components.randomness import mix
+    from evaluation import Suite
     from launch.predictors import BaselinePredictor, ModelPredictor, TrainingMean
     from recipes.world_model import WorldModel
 
@@ -94,6 +95,8 @@ def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, d
     model = WorldModel.load(options.ckpt)
     config: dict[str, Any] = dict(model.hparams)
     suite = build(node)
+    if not isinstance(suite, Suite):  # it asks the model itself
+        return {options.split: _asked(suite, model, config)}
     trained = config["clip"]["num_frames"] - model.context_frames
     horizon = max(1, round(suite.horizon * trained))
     predictors: dict[str, Any] = {
@@ -117,6 +120,16 @@ def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, d
                 judges[name].update(future, truth, clip, timing)
         reports[group] = {name: judge.compute() for name, judge in judges.items()}
     return reports
+
+
+def _asked(suite: Any, model: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Reports of a suite that asks a model more than rollouts, and of guessing."""
+    from evaluation import Report
+
+    try:
+        return {"model": Report(values=suite(model)), "guessing": Report(values=suite.chance(config))}
+    except ValueError as error:
+        raise CommandError([Problem("suite", str(error))]) from error
 
 
 def of_folders(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -28,6 +28,7 @@ from checkpoints.own import (
 from components.metrics.lpips import lpips_available, lpips_hint
 from datamodules import SourceError
 from launch.check import check
+from launch.kept import find_kept, keep
 from launch.plain import check_plain
 from launch.problems import CommandError, Problem
 from launch.processes import limit_waiting
@@ -118,12 +119,11 @@ def run_stage(
     source, resolved = open_source(raw, resolved)
     model = build_model(resolved, source)
     if weights is not None and resume is None:
-        before, state = read_weights(weights)
-        if before["model"]["_component_"] == resolved["model"]["_component_"]:
-            with _one_line("weights"):
-                left = load_parts(model, state, weights)
-            if left:
-                say(f"weights from {weights}; not of {', '.join(left)}, which only one of the models has")
+        _, state = read_weights(weights)
+        with _one_line("weights"):
+            left = load_parts(model, state, weights)
+        if left:
+            say(f"weights from {weights}; not of {', '.join(left)}, which only one of the models has")
     options = resolved["trainer"].copy()
     steps = options.pop("max_steps") * (options.get("accumulate_grad_batches") or 1)
     with _one_line("loader"):
@@ -159,6 +159,8 @@ def run_stage(
     )
     if trainer.is_global_zero:
         export(model, resolved, folder / "model")
+        if resolved.get("kept_in"):
+            say(f"kept for other runs in {keep(resolved, folder / 'model')}")
         record = {"steps": steps, "seconds": outcome.seconds, "metrics": outcome.metrics}
         (folder / "result.json").write_text(json.dumps(record, indent=1))
     trainer.strategy.barrier()
@@ -190,6 +192,13 @@ def run_stages(
                     start: Path | None = resume
                 else:
                     start = newest_whole(folder, say)
+            kept = find_kept(prepare(raw)) if raw.get("kept_in") and start is None else None
+            if kept is not None:
+                say(
+                    f"stage {name}: trained before, with the same config on the same clips; taken from {kept}"
+                )
+                weights = kept
+                continue
             outcomes.append(run_stage(raw, folder, resume=start, weights=weights, say=say))
         if (folder / "model").is_dir():
             weights = folder / "model"

@@ -21,6 +21,10 @@ class SampleOptions:
     video: Path | None = field(default=None, metadata={"help": "take the context from this video instead"})
     samples: int = field(default=4, metadata={"help": "futures of the one context"})
     horizon: int | None = field(default=None, metadata={"help": "frames to predict; null = as in training"})
+    text: str | None = field(default=None, metadata={"help": "make videos of this text instead"})
+    question: str | None = field(
+        default=None, metadata={"help": "answer this about the clip instead; question=caption describes it"}
+    )
     seed: int = field(default=0, metadata={"help": "of the samples"})
     fps: float | None = field(
         default=None, metadata={"help": "speed of the written video; null = the clip's"}
@@ -34,6 +38,9 @@ def main(tokens: list[str]) -> int:
 
 def write_samples(options: SampleOptions) -> None:
     """Sample, and say where the files are."""
+    if options.question is not None:
+        print(answer(options))
+        return
     print("\n".join(f"wrote {file}" for file in sample(options)))
     print(f"longer:    python sample.py ckpt={options.ckpt} horizon=50")
 
@@ -46,17 +53,11 @@ def sample(options: SampleOptions) -> list[Path]:
     """
     import torch
 
-    from checkpoints.own import CheckpointError
-    from components.media import film_strip, side_by_side, write_gif, write_mp4, write_png
-    from datamodules import SourceError
-    from recipes.world_model import WorldModel, pixels
+    from recipes.world_model import pixels
 
-    try:
-        model = WorldModel.load(options.ckpt)
-        clip = take_clip(options, model.hparams)
-    except (CheckpointError, SourceError) as error:
-        key = "ckpt" if isinstance(error, CheckpointError) else "data"
-        raise CommandError([Problem(key, str(error))]) from error
+    if options.text is not None:
+        return imagine(options)
+    model, clip = model_and_clip(options)
     known = model.context_frames
     if clip["video"].shape[1] < known:
         raise CommandError(
@@ -77,11 +78,73 @@ def sample(options: SampleOptions) -> list[Path]:
     first = pixels(context["video"])
     videos = {"truth": torch.cat([first[0], truth[0, :horizon]])} if len(truth[0]) >= horizon else {}
     videos |= {f"sample {i + 1}": torch.cat([first[0], future]) for i, future in enumerate(futures)}
+    fps = options.fps or float(clip["fps"][0])
+    name = f"{Path(clip['id'][0]).stem.replace('/', '_')}_seed{options.seed}"
+    return write(options.out / name, videos, fps, known)
+
+
+def imagine(options: SampleOptions) -> list[Path]:
+    """Videos of a text, from a model of video and language; returns the files."""
+    import torch
+
+    model = talking(options, "imagine")
+    clip = model.hparams["clip"]
+    generator = torch.Generator().manual_seed(options.seed)
+    frames = options.horizon or clip["num_frames"]
+    made = model.imagine(
+        [options.text] * options.samples, frames, size=(clip["height"], clip["width"]), generator=generator
+    )
+    name = "_".join("".join(c if c.isalnum() else " " for c in str(options.text)).split())[:60]
+    videos = {f"sample {i + 1}": video for i, video in enumerate(made)}
+    return write(options.out / f"{name}_seed{options.seed}", videos, options.fps or 4.0, 0)
+
+
+def answer(options: SampleOptions) -> str:
+    """What a model of video and language says about a clip."""
+    import torch
+
+    from recipes.world_model import pixels
+
+    model = talking(options, "answer")
+    _, clip = model_and_clip(options)
+    video, generator = pixels(clip["video"]), torch.Generator().manual_seed(options.seed)
+    if options.question == "caption":
+        return model.describe(video, generator=generator)[0]
+    return model.answer(video, [options.question], generator=generator)[0]
+
+
+def talking(options: SampleOptions, method: str) -> Any:
+    """The checkpoint's model, which must know language."""
+    model = model_and_clip(options)[0]
+    if not hasattr(model, method):
+        told = f"{type(model).__name__} knows no language; recipe=lwm does"
+        raise CommandError([Problem("text" if method == "imagine" else "question", told)])
+    return model
+
+
+def model_and_clip(options: SampleOptions) -> tuple[Any, Any]:
+    """The model, and the clip that the options name."""
+    from checkpoints.own import CheckpointError
+    from datamodules import SourceError
+    from recipes.world_model import WorldModel
+
+    try:
+        model = WorldModel.load(options.ckpt)
+        return model, take_clip(options, model.hparams)
+    except (CheckpointError, SourceError) as error:
+        key = "ckpt" if isinstance(error, CheckpointError) else "data"
+        raise CommandError([Problem(key, str(error))]) from error
+
+
+def write(name: Path, videos: dict[str, Any], fps: float, known: int) -> list[Path]:
+    """Videos in [0, 1] side by side: as mp4, gif and film strip; returns the files."""
+    import torch
+
+    from components.media import film_strip, side_by_side, write_gif, write_mp4, write_png
+
     rows = [(label, video.mul(255).round().clamp(0, 255).to(torch.uint8)) for label, video in videos.items()]
     truths = int("truth" in videos)
-    options.out.mkdir(parents=True, exist_ok=True)
-    fps = options.fps or float(clip["fps"][0])
-    name = options.out / f"{Path(clip['id'][0]).stem.replace('/', '_')}_seed{options.seed}"
+    name.parent.mkdir(parents=True, exist_ok=True)
     animation = side_by_side(rows, context_frames=known, truths=truths)
     files = [name.with_name(name.name + suffix) for suffix in (".mp4", ".gif", ".png")]
     write_mp4(files[0], animation, fps)

@@ -10,11 +10,18 @@ Recurrent frame generators read one frame a step, carry a state and emit the nex
 | finn_dna | 6.3 M | a kernel a pixel 9x9, last frame | Finn 2016 |
 | sna | 2.4 M | 10 CDNA warps, first frame, scratch image | SNA |
 | sv2p | 8.1 M | 9 CDNA warps, last frame, scratch image; one latent a video | SV2P |
+
+Token decoders read rows of token features, each token from those before it, and go on from a cache.
+
+| name | parameters | attention | paper |
+|---|---|---|---|
+| causal_decoder | 3.2 M; 6.5 B as LLaMA-2 7B | causal inside each segment of a row, rotary positions | LWM |
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -60,3 +67,27 @@ class FrameGenerator(Protocol):
         proprioception: Float[Tensor, "b s"] | None = None,
         pixels: Float[Tensor, "b p h w"] | None = None,
     ) -> tuple[FramePrediction, Any]: ...
+
+
+@runtime_checkable
+class TokenDecoder(Protocol):
+    """Features of tokens -> features to predict the next token from; causal inside each segment of a row.
+
+    `new_cache` makes a cache for up to `length` tokens a row, whose `start` is the first real slot of each
+    row; a call with it appends its tokens.
+    """
+
+    dim: int
+
+    def __call__(
+        self,
+        x: Float[Tensor, "b s d"],
+        *,
+        positions: Int[Tensor, "b s"] | None = None,
+        segments: Int[Tensor, "b s"] | None = None,
+        cache: Any | None = None,
+    ) -> Float[Tensor, "b s d"]: ...
+
+    def new_cache(
+        self, batch_size: int, length: int, *, dtype: torch.dtype, device: torch.device | str
+    ) -> Any: ...

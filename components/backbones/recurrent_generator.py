@@ -43,7 +43,8 @@ class RecurrentGenerator(nn.Module):
 
     A latent LSTM smooths the latents over time: r = LSTM(z); without `latent_lstm` r = z, which is heard
     sooner. The vector (action, state, r) is laid over the input of every convolution and ConvLSTM of the
-    U-Net, and the first frame of the clip is always beside the frame fed. Layers, in this order: warps of the last frames, the frame fed, the first frame, an image
+    U-Net, and the first frame of the clip is always beside the frame fed.
+    Layers, in this order: warps of the last frames, the frame fed, the first frame, an image
     painted from scratch. The next state is linear in action and state; the convolutions see the state
     without gradient.
     Raises ValueError for sizes that do not fit (see RecurrentUNet) and for a missing or unexpected input.

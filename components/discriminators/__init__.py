@@ -5,9 +5,11 @@
 | video | num_frames frames at once, 3-D convolutions | looks and motion | 5.1 M for 10 frames | SAVP |
 | image | one frame | looks | 1.5 M | SNGAN; option of SAVP's code |
 | images | num_frames frames, each on its own | looks | 1.5 M | option of SAVP's code |
+| patch | patches of num_frames frames, each frame on its own | texture | 2.8 M, any size | VQGAN |
 
-All are spectrally normalised in every layer. The recipe picks the frames: a clip of `num_frames` from a
-random start. In training mode each pass refines the spectral norms by one power iteration.
+All but patch, which has batch norm, are spectrally normalised in every layer: in training mode each pass
+refines the norms by one power iteration. The recipe picks the frames: a clip of `num_frames` from a random
+start.
 """
 
 from typing import Protocol, runtime_checkable
@@ -25,4 +27,7 @@ class Discriminator(Protocol):
     def __call__(
         self, clip: Float[Tensor, "b t c h w"]
     ) -> tuple[Float[Tensor, " n"], list[Float[Tensor, "n _channels ..."]]]:
-        """One logit for everything judged, n = b or n = b * t; feature maps with channels on axis 1."""
+        """One logit for everything judged, those of a clip together: n = b, b * t or b * t * patches.
+
+        Feature maps have clips or frames on axis 0, channels on axis 1.
+        """
