@@ -47,7 +47,7 @@ class Rollouts(Callback):
         self._shown = self._step
         modes = {module: module.training for module in model.modules()}
         with isolate_rng(), torch.no_grad():
-            self._batches = self._batches or _batches(trainer, self.clips)
+            self._batches = self._batches or first_clips(trainer, self.clips)
             model.eval()
             generator = torch.Generator(model.device).manual_seed(SEED)
             shown = [self._predict(model, batch, generator) for batch in self._batches]
@@ -87,7 +87,7 @@ def _bytes(video: torch.Tensor) -> torch.Tensor:
     return video.float().clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
-def _batches(trainer: Trainer, count: int) -> list[Clip]:
+def first_clips(trainer: Trainer, count: int) -> list[Clip]:
     """The first `count` clips that validation sees; none where there is no validation."""
     loader = trainer.val_dataloaders
     loader = loader[0] if isinstance(loader, list) else loader

@@ -31,6 +31,7 @@ from datamodules.ball_worlds import (
     draw_uniform,
     simulate,
 )
+from datamodules.drawn_clips import DrawnClips
 
 HELD_OUT_CLIPS = 1_000  # in val, and as many in test; the original evaluates 1,050 to 4,800
 SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -128,7 +129,7 @@ class BouncingBalls:
         )
 
     def split(self, name: Split) -> Dataset:
-        return _BallClips(self, name, self.num_clips if name == "train" else HELD_OUT_CLIPS)
+        return DrawnClips(self, name, self.num_clips if name == "train" else HELD_OUT_CLIPS)
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """Simulate and render one clip, without the batch axis."""
@@ -167,21 +168,6 @@ class BouncingBalls:
         regime = "" if self.regime == "in" else f"/{self.regime}"
         pushed = "/pushed" if self.pushes else ""
         return f"bouncing_balls/{world}{regime}{pushed}/seed{self.seed}/{split}/{index}"
-
-
-class _BallClips(Dataset):
-    """One split of BouncingBalls, clip by clip."""
-
-    def __init__(self, source: BouncingBalls, split: Split, size: int) -> None:
-        self.source, self.split, self.size = source, split, size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < self.size:
-            raise IndexError(f"clip {index} of {self.size}")
-        return self.source.clip(self.split, index)
 
 
 def _caption(world: World, balls: tuple[Ball, ...], pushes: bool) -> str:

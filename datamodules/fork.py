@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from components.clip import ClipSpec
 from components.randomness import mix
 from datamodules import SourceError, Split
+from datamodules.drawn_clips import DrawnClips
 
 NUM_CLIPS: dict[Split, int] = {"train": 100_000, "val": 1_000, "test": 1_000}
 SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -82,7 +83,7 @@ class Fork:
         )
 
     def split(self, name: Split) -> Dataset:
-        return _ForkClips(self, name, NUM_CLIPS[name])
+        return DrawnClips(self, name, NUM_CLIPS[name])
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """One clip, without the batch axis."""
@@ -184,18 +185,3 @@ class Waves:
             ]
             colours.append(sum(waves) / len(waves))
         return self.low + (self.high - self.low) * (np.stack(colours) + 1) / 2
-
-
-class _ForkClips(Dataset):
-    """One split of Fork, clip by clip."""
-
-    def __init__(self, source: Fork, split: Split, size: int) -> None:
-        self.source, self.name, self.size = source, split, size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < self.size:
-            raise IndexError(f"clip {index} of {self.size}")
-        return self.source.clip(self.name, index)

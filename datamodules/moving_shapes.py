@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from components.clip import ClipSpec
 from components.randomness import mix
 from datamodules import SourceError, Split
+from datamodules.drawn_clips import DrawnClips
 
 HELD_OUT_CLIPS = 1_000  # in val, and as many in test
 SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
@@ -112,7 +113,7 @@ class MovingShapes:
         return describe(video)
 
     def split(self, name: Split) -> Dataset:
-        return _ShapeClips(self, name, self.num_clips if name == "train" else HELD_OUT_CLIPS)
+        return DrawnClips(self, name, self.num_clips if name == "train" else HELD_OUT_CLIPS)
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """One clip, without the batch axis."""
@@ -140,21 +141,6 @@ class MovingShapes:
         cover = _cover(shape, path, self.radius, self.height, self.width)[:, None]
         span = np.array(COLOURS[colour], dtype=np.float32)[:, None, None] - GROUND
         return (255 * GROUND + 0.5 + 255 * span * cover).astype(np.uint8)
-
-
-class _ShapeClips(Dataset):
-    """One split of MovingShapes, clip by clip."""
-
-    def __init__(self, source: MovingShapes, split: Split, size: int) -> None:
-        self.source, self.name, self.size = source, split, size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if not 0 <= index < self.size:
-            raise IndexError(f"clip {index} of {self.size}")
-        return self.source.clip(self.name, index)
 
 
 def _cover(

@@ -27,7 +27,11 @@ class LanguageSuite:
             raise ValueError(f"clips is {clips} and batch_size {batch_size}; give at least 1")
         self.clips, self.batch_size = clips, batch_size
 
-    metrics = ("imagine_all", "describe_all", "answer")
+    metrics = (
+        "answer",
+        "describe_all",
+        "imagine_all",
+    )
 
     @torch.no_grad()
     def __call__(self, model: Any) -> dict[str, float]:

@@ -53,6 +53,8 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
         composed[name] = {"recipe": recipe, "size": size, "stage": name} | deepcopy(config)
         overlay(composed[name], changes or {})
     problems += change_stages(composed, command)
+    if stage in composed:
+        composed = {stage: composed[stage]}
     return composed, list(dict.fromkeys(problems))
 
 

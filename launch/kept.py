@@ -1,8 +1,10 @@
 """Trained parts kept for every recipe: found again by a hash of all that made them."""
 
+import ast
 import hashlib
 import inspect
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 from checkpoints.build import is_node, locate
 from checkpoints.own import CONFIG, WEIGHTS
+from launch.presets import ROOT
 
 Config = dict[str, Any]
 MAKES = ("model", "data", "loader", "seed")  # the groups of a config that its weights depend on
@@ -18,13 +21,14 @@ TRAINS = ("max_steps", "precision", "accumulate_grad_batches", "gradient_clip_va
 
 
 def content_hash(resolved: Config) -> str:
-    """Of the resolved config of a stage, as far as it shapes the weights, and of its components' source.
+    """Of the resolved config of a stage, as far as it shapes the weights, and of the code that it runs.
 
-    Two recipes that train the same tokenizer on the same clips find the same one.
+    The code is the source of its components and of all of this project that they import. Two recipes that
+    train the same tokenizer on the same clips find the same one.
     """
     made = {group: resolved.get(group) for group in MAKES}
     made["trainer"] = {key: resolved["trainer"].get(key) for key in TRAINS}
-    sources = sorted({inspect.getsource(sys.modules[locate(path).__module__]) for path in _components(made)})
+    sources = _sources({locate(path).__module__ for path in _components(made)})
     text = json.dumps([made, sources], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -38,11 +42,16 @@ def find_kept(resolved: Config) -> Path | None:
 def keep(resolved: Config, exported: Path) -> Path:
     """Keep a finished stage's exported weights under their hash; the folder appears whole or not at all."""
     folder = Path(resolved["kept_in"]) / content_hash(resolved)
-    if not folder.exists():
-        new = folder.with_suffix(".new")
+    if find_kept(resolved) is None:
+        new = folder.with_suffix(f".new{os.getpid()}")
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(exported, new)
-        new.replace(folder)
+        if find_kept(resolved) is None:
+            shutil.rmtree(folder, ignore_errors=True)  # it lacks a file
+        try:
+            new.replace(folder)
+        except OSError:  # another run was first
+            shutil.rmtree(new)
     return folder
 
 
@@ -54,3 +63,25 @@ def _components(value: Any) -> Iterator[str]:
     if isinstance(value, list):
         for part in value:
             yield from _components(part)
+
+
+def _sources(modules: set[str]) -> dict[str, str]:
+    """Source of these modules and, within this project, of all that they import, by name."""
+    found = {name: inspect.getsource(sys.modules[name]) for name in modules}
+    waiting = list(found)
+    while waiting:
+        for name in _imports(found[waiting.pop()]):
+            place = ROOT.joinpath(*name.split("."))
+            files = [file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+            if files and name not in found:
+                found[name] = files[0].read_text()
+                waiting.append(name)
+    return found
+
+
+def _imports(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)

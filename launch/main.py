@@ -71,19 +71,17 @@ def _main(tokens: list[str]) -> int:
         raise CommandError([Problem(f"run_dir={run}", f"holds a run already; {fix}")])
     weights = _weights(command)
     stages = composed[0]
-    if "stage" in command.words:
-        stages = {command.words["stage"]: stages[command.words["stage"]]}
     run.mkdir(parents=True, exist_ok=True)
     record = {
         "recipe": command.words["recipe"],
-        "stages": list(composed[0]),
+        "stages": list(stages),
         "command": tokens,
         "weights": str(weights) if weights else None,
     }
     (run / "run.json").write_text(json.dumps(record, indent=1))
     import yaml
 
-    for name, raw in composed[0].items():  # a resumed run meets this config, whatever has been edited
+    for name, raw in stages.items():  # a resumed run meets this config, whatever has been edited
         (run / name).mkdir(exist_ok=True)
         (run / name / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     return fit(stages, run, None, weights)

@@ -34,6 +34,7 @@ from recipes.world_model import Frames, WorldModel, pixels
 
 Codes = Int[Tensor, "b f n"]
 Record = dict[str, Any]
+OF_A_CLIP = ("caption", "question", "answer", "vision", "image_vision")  # what fields name beside phrases
 
 
 class LWM(WorldModel):
@@ -72,7 +73,11 @@ class LWM(WorldModel):
         seed: int,
     ) -> None:
         super().__init__(context_frames=context_frames, seed=seed)
-        self.tokenizer = tokenizer.requires_grad_(False)
+        for line in [*fields, *prompts.values()]:
+            if unknown := sorted(_named(line) - {*phrases, *OF_A_CLIP}):
+                told = f"{line!r} names {unknown[0]}; a clip has {', '.join(OF_A_CLIP)}"
+                raise ValueError(f"{told}; phrases has {', '.join(phrases)}")
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.text_tokenizer = text_tokenizer
         self.layout = layout(codebook_size=tokenizer.codebook_size)
         self.decoder = decoder
@@ -219,6 +224,28 @@ class LWM(WorldModel):
         codes = self.encode(video).cpu()
         records = [{"vision": c, "question": q} for c, q in zip(codes, questions, strict=True)]
         return self.write("answer", records, generator)
+
+    @torch.no_grad()
+    def show(self, clip: Clip, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The truth, continuations of its first frames, and what the captions alone make."""
+        videos = super().show(clip, samples, generator)
+        if "text" in clip and all(clip["text"]):
+            _, frames, _, *size = clip["video"].shape
+            made = self.imagine(clip["text"], frames, size=(size[0], size[1]), generator=generator)
+            videos["from the caption"] = made
+        return videos
+
+    @torch.no_grad()
+    def converse(self, clip: Clip, generator: torch.Generator) -> list[tuple[str, str, str]]:
+        """(asked, said, true) of each clip that has a caption or a question."""
+        video, rows = pixels(clip["video"]), []
+        if "text" in clip:
+            said = self.describe(video, generator=generator)
+            rows += zip([self.prompts["caption"]] * len(said), said, clip["text"], strict=True)
+        if "question" in clip and "answer" in clip:
+            said = self.answer(video, clip["question"], generator=generator)
+            rows += zip(clip["question"], said, clip["answer"], strict=True)
+        return rows
 
     def frames(
         self,

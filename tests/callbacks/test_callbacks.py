@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from callbacks.conversations import Conversations
 from callbacks.progress import Progress
 from callbacks.rollouts import Rollouts
 from callbacks.run_record import RunRecord, flatten
@@ -66,6 +67,10 @@ class Toy(L.LightningModule):
         torch.rand(1)  # a model that forgets its generator must still not disturb the run
         future = torch.rand(len(clip["video"]), samples, *clip["video"].shape[1:], generator=generator)
         return {"truth": clip["video"]} | {f"sample {i + 1}": future[:, i] for i in range(samples)}
+
+    def converse(self, clip: Clip, generator: torch.Generator) -> list[tuple[str, str, str]]:
+        torch.rand(1)
+        return [("what is it?", "a clip", "a clip")] * len(clip["video"])
 
 
 def run(folder: Path, *callbacks: L.Callback, steps: int = 6, **options) -> tuple[Toy, L.Trainer]:
@@ -218,3 +223,13 @@ def test_flatten_leaves_out_what_has_no_value():
 
     config = OmegaConf.create({"a": {"b": 1, "c": "${a.b}", "d": None, "e": "???"}, "f": []})
     assert flatten(config) == {"a.b": 1, "a.c": 1, "f": "[]"}
+
+
+def test_conversations_are_a_table_after_every_validation(tmp_path):
+    state = torch.get_rng_state()
+    run(tmp_path, Conversations(clips=3))
+    shown = events(tmp_path).Tensors("conversations/text_summary")
+    assert [event.step for event in shown] == sorted({event.step for event in shown})
+    text = shown[0].tensor_proto.string_val[0].decode()
+    assert text.count("| what is it? | a clip | a clip |") == 3
+    torch.set_rng_state(state)
