@@ -28,6 +28,7 @@ def content_hash(resolved: Config) -> str:
     """
     made = {group: resolved.get(group) for group in MAKES}
     made["trainer"] = {key: resolved["trainer"].get(key) for key in TRAINS}
+    made["averages"] = [node for node in resolved["callbacks"].values() if _averages(node)]
     sources = _sources({locate(path).__module__ for path in _components(made)})
     text = json.dumps([made, sources], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -53,6 +54,14 @@ def keep(resolved: Config, exported: Path) -> Path:
         except OSError:  # another run was first
             shutil.rmtree(new)
     return folder
+
+
+def _averages(callback: Config | None) -> bool:
+    """Whether it leaves averaged weights in the model; other callbacks watch."""
+    from lightning.pytorch.callbacks import WeightAveraging
+
+    made = locate(callback["_component_"]) if callback is not None else None
+    return inspect.isclass(made) and issubclass(made, WeightAveraging)
 
 
 def _components(value: Any) -> Iterator[str]:

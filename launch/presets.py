@@ -31,6 +31,7 @@ class Kind:
             "datamodules": "data source",
             "posteriors": "posterior",
             "adversarial": "adversarial loss",
+            "vocabularies": "vocabulary",
         }
         return irregular.get(last, last.removesuffix("s")).replace("_", " ")
 

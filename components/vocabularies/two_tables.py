@@ -1,7 +1,6 @@
 """LWM's vocabulary: text and vision apart."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -42,5 +41,4 @@ class TwoTables(nn.Module):
         }
 
     def logits(self, hidden: Float[Tensor, "... d"], *, vision: bool) -> Float[Tensor, "... v"]:
-        head = self.vision.head if vision else self.text.head
-        return F.linear(hidden, head.weight)
+        return self.vision.head(hidden) if vision else self.text.head(hidden)

@@ -120,3 +120,17 @@ def test_pretrained_says_what_is_wrong_in_one_line(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match="pip install transformers"):
         PretrainedTokenizer(path=str(tmp_path))
+
+
+def test_a_given_vocabulary_needs_no_files_until_a_text_is_met(folder: Path, tmp_path: Path):
+    lazy = PretrainedTokenizer(path=str(tmp_path / "nowhere"), vocabulary_size=32)
+    assert lazy.vocabulary_size == 32
+    with pytest.raises(ValueError, match="transformers loads no tokenizer from it"):
+        lazy.encode("a")
+    whole = PretrainedTokenizer(path=str(folder))
+    padded = PretrainedTokenizer(path=str(folder), vocabulary_size=whole.vocabulary_size + 7)
+    assert (padded.bos, padded.eos, padded.vocabulary_size) == (1, 2, whole.vocabulary_size + 7)
+    assert padded.decode([*padded.encode("a red ball"), whole.vocabulary_size + 3]) == "a red ball"
+    few = PretrainedTokenizer(path=str(folder), vocabulary_size=5)
+    with pytest.raises(ValueError, match="ids, the model's table 5; give the tokenizer"):
+        few.encode("a")

@@ -1,0 +1,67 @@
+"""sample.py with texts: videos of a text, a caption, an answer."""
+
+import pytest
+
+from checkpoints.own import export
+from launch.sample import main
+from tests.recipes.conftest import built
+
+SMALL = [
+    "tokenizer.channels=4", "model.decoder.num_layers=1", "model.decoder.dim=32", "model.longest_answer=5",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lwm(tmp_path_factory):
+    model, _ = built("lwm", *SMALL)
+    return export(model, dict(model.hparams), tmp_path_factory.mktemp("lwm") / "model")
+
+
+@pytest.fixture(scope="module")
+def savp(tmp_path_factory):
+    model, _ = built("savp")
+    return export(model, dict(model.hparams), tmp_path_factory.mktemp("savp") / "model")
+
+
+def test_a_text_becomes_videos(lwm, tmp_path, capsys):
+    tokens = [f"ckpt={lwm}", "text=a red disc, moves left!", "samples=2", f"out={tmp_path}", "seed=3"]
+    assert main(tokens) == 0
+    names = {f"a_red_disc_moves_left_seed3{end}" for end in (".mp4", ".gif", ".png")}
+    assert {file.name for file in tmp_path.iterdir()} == names
+    assert capsys.readouterr().out.count("wrote ") == 3
+
+
+def test_a_longer_video_than_the_clips_of_the_run(lwm, tmp_path):
+    """What is made of a text needs no clip of its length."""
+    assert main([f"ckpt={lwm}", "text=b", "samples=1", "horizon=12", f"out={tmp_path}"]) == 0
+
+
+def test_same_seed_same_file(lwm, tmp_path):
+    for name in ("one", "two"):
+        assert main([f"ckpt={lwm}", "text=b", "samples=1", f"out={tmp_path / name}"]) == 0
+    one, two = (next((tmp_path / name).glob("*.png")).read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+@pytest.mark.parametrize("question", ["what color is it?", "caption"])
+def test_a_question_is_answered_in_words(lwm, tmp_path, capsys, question):
+    said = []
+    for _ in range(2):
+        assert main([f"ckpt={lwm}", f"question={question}", f"out={tmp_path}", "clip=1"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("token", ["text=a red disc", "question=what color is it?"])
+def test_a_model_without_language_says_so(savp, tmp_path, capsys, token):
+    assert main([f"ckpt={savp}", token, f"out={tmp_path}"]) == 2
+    first, line = capsys.readouterr().err.strip().splitlines()
+    assert first == "sample.py: 1 problem, nothing was started"
+    assert line.split()[0] == token.split("=")[0]
+    assert "SAVP knows no language; recipe=lwm does" in line
+
+
+def test_videos_go_on_as_for_every_recipe(lwm, tmp_path):
+    assert main([f"ckpt={lwm}", "samples=1", f"out={tmp_path}"]) == 0
+    assert len(list(tmp_path.iterdir())) == 3
