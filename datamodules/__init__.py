@@ -4,7 +4,7 @@
 |---|---|---|
 | bouncing_balls | nothing: simulates and renders balls, with exact states | - |
 | fork | nothing: a disc that turns left or right behind the context; every valid future is known | - |
-| moving_shapes | nothing: a coloured shape moves; captions, questions, and a reader of captions from pixels | - |
+| moving_shapes | nothing: a coloured shape moves; captions, questions, captions read back from pixels | - |
 | videos | files, globs, folders, lists; image folders; .npz | - |
 | lerobot | LeRobotDataset v3.0 and v2.1, folder or hub id | - |
 | huggingface | any `datasets` source with a video or image-sequence column | - |

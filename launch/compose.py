@@ -69,17 +69,22 @@ def change_stages(stages: dict[str, Config], command: Command) -> list[Problem]:
             problems.append(Problem(key, f"write stages.NAME.key{hint}; {names(stages)}"))
     if problems:
         return problems
+    here = {name: _addressed(keys, name, stages) for name in stages}  # before anything is changed
     for name, config in stages.items():
-        mine = f"stages.{name}."
-        here = {
-            key: key.removeprefix(mine)
-            for key in keys
-            if key.startswith(mine) or (not key.startswith("stages.") and _belongs(key, config, stages))
-        }
-        changes = [(here[key], text) for key, text in command.changes if key in here]
-        deletions = [here[key] for key in command.deletions if key in here]
+        changes = [(here[name][key], text) for key, text in command.changes if key in here[name]]
+        deletions = [here[name][key] for key in command.deletions if key in here[name]]
         problems += change(config, Command(command.words, changes, deletions))
     return problems
+
+
+def _addressed(keys: list[str], stage: str, stages: dict[str, Config]) -> dict[str, str]:
+    """The keys that are for a stage, with what they are called in it."""
+    mine = f"stages.{stage}."
+    return {
+        key: key.removeprefix(mine)
+        for key in keys
+        if key.startswith(mine) or (not key.startswith("stages.") and _belongs(key, stages[stage], stages))
+    }
 
 
 def _belongs(key: str, config: Config, stages: dict[str, Config]) -> bool:

@@ -118,7 +118,7 @@ def llama(path: Path, raw: Config) -> tuple[Any, Callable[[Any], None]]:
     from checkpoints.llama import load
 
     decoder, text = load(path=path)
-    layer = decoder.layers[0]
+    layer: Any = decoder.layers[0]
     raw["model"]["decoder"] |= {
         "dim": decoder.dim,
         "num_layers": decoder.num_layers,

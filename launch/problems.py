@@ -17,7 +17,7 @@ class CommandError(Exception):
     """The command cannot start; nothing was started. The script prints it and exits with code 2."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = list(dict.fromkeys(problems))
+        self.problems = one_a_mistake(problems)
         super().__init__("; ".join(f"{problem.path}: {problem.message}" for problem in self.problems))
 
     def report(self, script: str) -> str:
@@ -26,6 +26,21 @@ class CommandError(Exception):
         lines = [f"{script}: {count} problem{'s' * (count != 1)}, nothing was started"]
         lines += [f"  {problem.path:<{width}}  {problem.message}" for problem in self.problems]
         return "\n".join(lines)
+
+
+def one_a_mistake(problems: Iterable[Problem]) -> list[Problem]:
+    """A key that no stage knows is one mistake: of what the stages say, the line that knows a nearer name."""
+    kept: list[Problem] = []
+    places: dict[str, int] = {}
+    for problem in dict.fromkeys(problems):
+        unknown = problem.message.startswith("unknown key")
+        if not unknown or problem.path not in places:
+            if unknown:
+                places[problem.path] = len(kept)
+            kept.append(problem)
+        elif "did you mean" in problem.message:
+            kept[places[problem.path]] = problem
+    return kept
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -53,6 +53,11 @@ class Stage(LightningModule):
                 group["lr"] = group["initial_lr"] * factor
         self.log("optim/lr", optimizers[0].param_groups[0]["lr"])
 
+    def steps_taken(self, batch_index: int) -> int:
+        """Optimiser steps before this batch: with accumulated gradients, fewer than batches."""
+        trainer = self._trainer
+        return batch_index // (trainer.accumulate_grad_batches if trainer is not None else 1)
+
     def random(self, clip: Clip, step: int) -> ClipRandom:
         """Randomness for one training step over this process's share of the global batch."""
         size = len(clip["video"])

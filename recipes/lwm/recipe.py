@@ -96,6 +96,7 @@ class LWM(WorldModel):
 
     def check_fits(self, spec: ClipSpec) -> None:
         super().check_fits(spec)
+        _ = self.text_tokenizer.bos  # a tokenizer whose files are missing says so before the first batch
         frames, *grid = self.tokenizer.grid(spec.num_frames, spec.height, spec.width)
         if frames != spec.num_frames:
             raise ValueError("this tokenizer joins frames, and LWM's layout is frame by frame: use vqgan")
@@ -142,7 +143,7 @@ class LWM(WorldModel):
 
     def training_step(self, clip: Clip, batch_index: int) -> Tensor:
         """Next-token prediction over packed rows: L = (L_text + L_vision) / 2."""
-        self.set_learning_rate(self.learning_rate(batch_index))
+        self.set_learning_rate(self.learning_rate(self.steps_taken(batch_index)))
         packed = self.pack(clip)
         losses = self.losses(packed)
         loss = 0.5 * (losses["text"] + losses["vision"])

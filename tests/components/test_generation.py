@@ -111,7 +111,7 @@ def test_text_equals_full_passes(parts, dtype, always_reordered):
         expected.append(tokens[-8:])
     nothing = TEXT  # an id that never comes
     assert written(parts, PROMPTS, nothing) == expected
-    for eos in {i for row in expected for i in row}:
+    for eos in expected[0][3], expected[1][-1]:
         cut = [row[: row.index(eos)] if eos in row else row for row in expected]
         assert written(parts, PROMPTS, eos) == cut
 
@@ -147,7 +147,7 @@ def test_no_id_that_is_no_code_is_drawn(parts, sampler):
     table = vocabulary.vision if isinstance(vocabulary, TwoTables) else vocabulary.table
     with torch.no_grad():
         table.head.weight[-3:] *= 100  # the ids of the delimiters are by far the likeliest or unlikeliest
-    made = torch.cat(list(frames(parts, sampler=sampler, num_frames=20)))
+    made = torch.cat(list(frames(parts, sampler=sampler, num_frames=8)))
     assert 0 <= made.min() <= made.max() < CODES
 
 

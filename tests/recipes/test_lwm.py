@@ -1,5 +1,7 @@
 """LWM: its sequences, its loss, what it makes."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,9 +25,14 @@ def clips(count: int, first: int = 0) -> dict:
     return collate([dataset[first + i] for i in range(count)])
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(scope="module")
+def untouched():
     return built("lwm", *SMALL)[0]
+
+
+@pytest.fixture
+def model(untouched):
+    return deepcopy(untouched)
 
 
 @pytest.fixture
@@ -149,16 +156,16 @@ def test_a_rollout_knows_the_context_alone(model):
     assert not torch.equal(model.predict(changed, 2, generator=torch.Generator().manual_seed(0)), futures[0])
 
 
-@pytest.mark.parametrize("num_frames", [1, 3])
+@pytest.mark.parametrize("num_frames", [1, 2])
 def test_videos_of_texts(model, num_frames):
-    captions = ["a red disc moves left", "", "zwölf Boxkämpfer jagen Viktor"]
+    captions = ["a red disc moves left", "", "zwölf Boxkämpfer"]
 
     def imagine(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return model.eval().imagine(captions, num_frames, size=(16, 24), generator=generator)
+        return model.eval().imagine(captions, num_frames, size=(8, 16), generator=generator)
 
     made = imagine(0)
-    assert made.shape == (3, num_frames, 3, 16, 24)
+    assert made.shape == (3, num_frames, 3, 8, 16)
     assert made.dtype == torch.float32
     assert 0 <= made.min() <= made.max() <= 1
     assert torch.equal(made, imagine(0))
