@@ -125,6 +125,10 @@ def run_stage(
         if left:
             say(f"weights from {weights}; not of {', '.join(left)}, which only one of the models has")
     options = resolved["trainer"].copy()
+    if options.get("gradient_clip_val") and not model.automatic_optimization:
+        stage = f"stages.{resolved['stage']}.trainer.gradient_clip_val"
+        told = f"{type(model).__name__} steps its optimisers itself and clips nothing; set {stage}=null"
+        raise CommandError([Problem("trainer.gradient_clip_val", told)])
     steps = options.pop("max_steps") * (options.get("accumulate_grad_batches") or 1)
     with _one_line("loader"):
         loader = build(resolved["loader"], source=source, num_batches=steps)
@@ -159,7 +163,7 @@ def run_stage(
     )
     if trainer.is_global_zero:
         export(model, resolved, folder / "model")
-        if resolved.get("kept_in"):
+        if resolved.get("kept_in") and weights is None:  # all that made it is in its config
             say(f"kept for other runs in {keep(resolved, folder / 'model')}")
         record = {"steps": steps, "seconds": outcome.seconds, "metrics": outcome.metrics}
         (folder / "result.json").write_text(json.dumps(record, indent=1))
@@ -192,7 +196,8 @@ def run_stages(
                     start: Path | None = resume
                 else:
                     start = newest_whole(folder, say)
-            kept = find_kept(prepare(raw)) if raw.get("kept_in") and start is None else None
+            fresh = raw.get("kept_in") and start is None and weights is None
+            kept = find_kept(prepare(raw)) if fresh else None
             if kept is not None:
                 say(
                     f"stage {name}: trained before, with the same config on the same clips; taken from {kept}"

@@ -115,25 +115,32 @@ def answer(options: SampleOptions) -> str:
 
 def talking(options: SampleOptions, method: str) -> Any:
     """The checkpoint's model, which must know language."""
-    model = model_and_clip(options)[0]
+    model = load(options)
     if not hasattr(model, method):
         told = f"{type(model).__name__} knows no language; recipe=lwm does"
         raise CommandError([Problem("text" if method == "imagine" else "question", told)])
     return model
 
 
-def model_and_clip(options: SampleOptions) -> tuple[Any, Any]:
-    """The model, and the clip that the options name."""
+def load(options: SampleOptions) -> Any:
     from checkpoints.own import CheckpointError
-    from datamodules import SourceError
     from recipes.world_model import WorldModel
 
     try:
-        model = WorldModel.load(options.ckpt)
+        return WorldModel.load(options.ckpt)
+    except CheckpointError as error:
+        raise CommandError([Problem("ckpt", str(error))]) from error
+
+
+def model_and_clip(options: SampleOptions) -> tuple[Any, Any]:
+    """The model, and the clip that the options name."""
+    from datamodules import SourceError
+
+    model = load(options)
+    try:
         return model, take_clip(options, model.hparams)
-    except (CheckpointError, SourceError) as error:
-        key = "ckpt" if isinstance(error, CheckpointError) else "data"
-        raise CommandError([Problem(key, str(error))]) from error
+    except SourceError as error:
+        raise CommandError([Problem("data", str(error))]) from error
 
 
 def write(name: Path, videos: dict[str, Any], fps: float, known: int) -> list[Path]:
@@ -156,6 +163,7 @@ def write(name: Path, videos: dict[str, Any], fps: float, known: int) -> list[Pa
 def take_clip(options: SampleOptions, config: Any) -> Any:
     """One clip as a batch of one: of the run's own data, or of a video by its path."""
     from checkpoints.build import build
+    from datamodules import SourceError
     from datamodules.batches import collate
     from datamodules.videos import first_clip
 
@@ -167,7 +175,10 @@ def take_clip(options: SampleOptions, config: Any) -> Any:
         return collate([first_clip(str(options.video), num_frames=context, **shape)])
     if options.split not in ("train", "val", "test"):
         raise CommandError([Problem("split", f"expected one of train, val, test, got {options.split!r}")])
-    dataset = build(node).split(options.split)
+    try:
+        dataset = build(node).split(options.split)
+    except SourceError:  # no clip is that long: then there is no truth to show beside the samples
+        dataset = build(config["data"]).split(options.split)
     if not 0 <= options.clip < len(dataset):
         raise CommandError(
             [Problem("clip", f"the split has clips 0 to {len(dataset) - 1}, got {options.clip}")]

@@ -28,8 +28,8 @@ class KVCache:
         device: torch.device | str,
     ) -> None:
         shape = (num_layers, batch_size, num_kv_heads, capacity, head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)  # a slot is written before it is read
+        self.values = torch.empty(shape, dtype=dtype, device=device)
         self.start = torch.zeros(batch_size, dtype=torch.long, device=device)
         self.length = 0
         self.capacity = capacity

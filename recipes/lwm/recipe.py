@@ -73,6 +73,8 @@ class LWM(WorldModel):
         seed: int,
     ) -> None:
         super().__init__(context_frames=context_frames, seed=seed)
+        if longest_answer < 1:
+            raise ValueError(f"longest_answer is {longest_answer}; an answer has at least 1 token")
         for line in [*fields, *prompts.values()]:
             if unknown := sorted(_named(line) - {*phrases, *OF_A_CLIP}):
                 told = f"{line!r} names {unknown[0]}; a clip has {', '.join(OF_A_CLIP)}"

@@ -107,7 +107,7 @@ class SAVP(WorldModel):
         real = self.gray(pixels(clip["video"]))
         optimizers = [self.optimizers()] if self.judges == {} else self.optimizers()
         self.set_learning_rate(self.learning_rate(batch_index))
-        fake, losses = self.imagine(clip, real, random, batch_index)
+        fake, losses = self.passes(clip, real, random, batch_index)
         starts = {name: self.draw_starts(judge, real, random) for name, judge in self.judges.items()}
         if self.judges:
             judged = {
@@ -128,7 +128,7 @@ class SAVP(WorldModel):
             "schedule/truth_probability": self.truth_probability(batch_index),
         })  # fmt: skip
 
-    def imagine(
+    def passes(
         self, clip: Clip, real: Video, random: ClipRandom, step: int
     ) -> tuple[dict[str, Video], dict[str, Tensor]]:
         """Roll out with latents of the posterior and of the prior; the losses that need no discriminator.

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from checkpoints.build import is_node
-from checkpoints.own import export
+from checkpoints.own import export, stages_in
 from launch.compose import find, paths, recipe_folders
 from launch.main import main
 from launch.presets import kind_of_component
@@ -79,21 +79,33 @@ def finished(request, tmp_path_factory):
     """A finished run of four steps with a checkpoint after two."""
     run = tmp_path_factory.mktemp("runs") / "whole"
     tokens = [*FEW, *QUIET, "callbacks.checkpoint.every=2", "callbacks.checkpoint.keep=9", f"run_dir={run}"]
-    assert main([f"recipe={request.param}", *tokens]) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(run.parent)  # what runs keep for others is kept here
+        assert main([f"recipe={request.param}", *tokens]) == 0
     return request.param, run
 
 
-def test_resume_is_bit_for_bit(finished, tmp_path):
-    """Training that stopped after step 2 and went on ends with the weights of the run that did not stop."""
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    """What every stage of a run has exported."""
+    return {
+        f"{stage.name}/{name}": tensor
+        for stage in stages_in(run)
+        for name, tensor in load_file(stage / "model" / "model.safetensors").items()
+    }
+
+
+def test_resume_is_bit_for_bit(finished, tmp_path, monkeypatch):
+    """Stages that stopped after step 2 and went on end with the weights of those that did not stop."""
     _, run = finished
+    monkeypatch.chdir(tmp_path)
     stopped = tmp_path / "stopped"
     shutil.copytree(run, stopped)
-    stage = sorted(stopped.glob("*/config.yaml"))[-1].parent
-    (stage / "result.json").unlink()
-    shutil.rmtree(stage / "model")
-    (stage / "checkpoints" / "step_00000004.ckpt").unlink()
+    for stage in stages_in(stopped):
+        (stage / "result.json").unlink()
+        shutil.rmtree(stage / "model")
+        (stage / "checkpoints" / "step_00000004.ckpt").unlink()
     assert main([f"resume={stopped}"]) == 0
-    whole, resumed = (load_file(next(folder.glob("*/model/model.safetensors"))) for folder in (run, stopped))
+    whole, resumed = weights_of(run), weights_of(stopped)
     assert whole.keys() == resumed.keys()
     for name, tensor in whole.items():
         assert torch.equal(tensor, resumed[name]), name
@@ -117,11 +129,12 @@ def test_two_processes_equal_one_on_the_same_global_batch(recipe, tmp_path):
             f"trainer.strategy={'auto' if devices == 1 else 'ddp_find_unused_parameters_true'}",
         ]  # fmt: skip
         run = subprocess.run(
-            [sys.executable, "train.py", *tokens],
-            cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+            [sys.executable, ROOT / "train.py", *tokens],
+            cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert run.returncode == 0, run.stdout + run.stderr
-        weights.append(load_file(next((tmp_path / name).glob("*/model/model.safetensors"))))
+        weights.append(weights_of(tmp_path / name))
     for key, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][key], tensor, rtol=1e-4, atol=1e-6, msg=key)
 
