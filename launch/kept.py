@@ -56,6 +56,23 @@ def keep(resolved: Config, exported: Path) -> Path:
     return folder
 
 
+def adopt(kept: Path, stage: Path) -> None:
+    """Make kept weights those of a run's stage, which ends it; files are shared where they can be."""
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        shutil.copytree(kept, stage / "model", copy_function=_link, dirs_exist_ok=True)
+        record = {"steps": 0, "seconds": 0.0, "metrics": {}, "taken_from": str(kept)}
+        (stage / "result.json").write_text(json.dumps(record, indent=1))
+
+
+def _link(source: str, target: str) -> str:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+    return target
+
+
 def _averages(callback: Config | None) -> bool:
     """Whether it leaves averaged weights in the model; other callbacks watch."""
     from lightning.pytorch.callbacks import WeightAveraging

@@ -28,7 +28,7 @@ from checkpoints.own import (
 from components.metrics.lpips import lpips_available, lpips_hint
 from datamodules import SourceError
 from launch.check import check
-from launch.kept import find_kept, keep
+from launch.kept import adopt, find_kept, keep
 from launch.plain import check_plain
 from launch.problems import CommandError, Problem
 from launch.processes import limit_waiting
@@ -202,6 +202,7 @@ def run_stages(
                 say(
                     f"stage {name}: trained before, with the same config on the same clips; taken from {kept}"
                 )
+                adopt(kept, folder)
                 weights = kept
                 continue
             outcomes.append(run_stage(raw, folder, resume=start, weights=weights, say=say))

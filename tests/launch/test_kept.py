@@ -144,3 +144,6 @@ def test_a_second_run_takes_the_first_ones_tokenizer(tmp_path, capsys):
     assert len(shared) > 10
     assert all(trained[name].equal(model[name]) for name in shared)
     assert json.loads((folder / CONFIG).read_text())["stage"] == "tokenizer"
+    assert load_file(tmp_path / "second" / "tokenizer" / "model" / WEIGHTS).keys() == trained.keys()
+    assert main([f"resume={tmp_path / 'second'}"]) == 0
+    assert capsys.readouterr().out.count("finished before, skipped") == 2
