@@ -9,5 +9,8 @@ from jaxtyping import install_import_hook
 install_import_hook("components", "beartype.beartype")
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)
+settings.register_profile("repeatable", derandomize=True)  # the same examples every time
+settings.load_profile("repeatable")

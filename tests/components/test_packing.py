@@ -276,6 +276,7 @@ torch.set_default_dtype(torch.float64)
 rank, port, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
 torch.save(rank_gradients(rank), f"{folder}/{rank}.pt")
+dist.barrier()  # a process that ends while the other still talks to it aborts
 dist.destroy_process_group()
 """
 

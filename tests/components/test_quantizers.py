@@ -543,6 +543,7 @@ torch.set_num_threads(1)
 rank, port = int(sys.argv[1]), int(sys.argv[2])
 dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
 print(json.dumps(report(slice(0, 20) if rank == 0 else slice(20, 48))))
+dist.barrier()  # a process that ends while the other still talks to it aborts
 dist.destroy_process_group()
 """
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from datamodules.ball_worlds import Ball, advance, bounce, contact_time, fly
 
-plenty = settings(deadline=None, max_examples=60)
+plenty = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 speed = st.floats(-6, 6)
 radius = st.floats(0.3, 2.0)
 two_balls = st.builds(
