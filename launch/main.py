@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from launch.presets import RUN_FOLDER
 from launch.show import list_recipes
 
 USAGE = """
@@ -130,8 +131,7 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None, weights: Pat
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
-    # processes that Lightning starts write to the same folder
-    os.environ["VIDEO_WORLD_MODELS_RUN"] = str(run)
+    os.environ[RUN_FOLDER] = str(run)
     from launch.failures import in_one_line
     from launch.processes import end_with_parent
     from launch.run import run_stages
@@ -178,8 +178,8 @@ def _weights(command: Any) -> Path | None:
 
 def run_folder(words: dict[str, str], recipe: str) -> Path:
     """Where this run writes: run_dir, or runs/RECIPE/TIME; one folder for all processes of a run."""
-    if "VIDEO_WORLD_MODELS_RUN" in os.environ and "LOCAL_RANK" in os.environ:
-        return Path(os.environ["VIDEO_WORLD_MODELS_RUN"])
+    if RUN_FOLDER in os.environ and "LOCAL_RANK" in os.environ:
+        return Path(os.environ[RUN_FOLDER])
     if "run_dir" in words:
         return Path(words["run_dir"])
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

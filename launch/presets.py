@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+RUN_FOLDER = "VIDEO_WORLD_MODELS_RUN"  # environment variable: where the run writes, for all its processes
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,25 @@
-"""Fill in what a config refers to: `${clip.height}`, `${fraction:0.6,${trainer.max_steps}}`."""
+"""Fill in what a config refers to: `${fraction:0.5,${trainer.max_steps}}`, `${run:cache}`."""
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from launch.presets import RUN_FOLDER
 from launch.problems import Problem
 
 Config = dict[str, Any]
 
 # `${fraction:0.5,${trainer.max_steps}}`: a step given as a share of the run
 OmegaConf.register_resolver("fraction", lambda share, whole: round(float(share) * int(whole)), replace=True)
+
+# `${run:cache}`: a place in the run folder, for what one stage writes and a later one reads
+OmegaConf.register_resolver(
+    "run", lambda place: str(Path(os.environ.get(RUN_FOLDER, "RUN_FOLDER")) / place), replace=True
+)
 
 
 def resolve(raw: Config) -> tuple[Config, list[Problem]]:

@@ -42,27 +42,26 @@ def run_arms(arms: list[Arm], *, cores: int, show: Callable[[str, list[Arm]], No
     waiting = [arm for arm in arms if arm.next_command() is not None]
     running: list[_Running] = []
     failed: dict[Path, str] = {}
-    with _signals_raise():
-        try:
-            while waiting or running:
-                _start_ready(waiting, running, failed, cores, show)
-                time.sleep(POLL_SECONDS)
-                for job in [job for job in running if job.process.poll() is not None]:
-                    running.remove(job)
-                    _end(job)
-                    after = job.arm.next_command()
-                    if job.process.returncode != 0 or after == job.command:
-                        told = f"ended with code {job.process.returncode}: {last_line(job.arm.folder)}"
-                        failed[job.arm.folder] = told
-                        show(f"failed    {job.arm.label}: {told} ({job.arm.folder / LOG})", _arms(running))
-                    elif after is not None:
-                        waiting.insert(0, job.arm)
-                    else:
-                        show(f"finished  {job.arm.label}, {job.arm.seconds():.0f} s in all", _arms(running))
-                show("", _arms(running))
-        except KeyboardInterrupt:
-            _stop(running)
-            raise Stopped from None
+    with _counted_signals() as signals:
+        while waiting or running:
+            _start_ready(waiting, running, failed, cores, show)
+            time.sleep(POLL_SECONDS)
+            if signals:
+                _stop(running, signals)
+                raise Stopped
+            for job in [job for job in running if job.process.poll() is not None]:
+                running.remove(job)
+                _end(job)
+                after = job.arm.next_command()
+                if job.process.returncode != 0 or after == job.command:
+                    told = f"ended with code {job.process.returncode}: {last_line(job.arm.folder)}"
+                    failed[job.arm.folder] = told
+                    show(f"failed    {job.arm.label}: {told} ({job.arm.folder / LOG})", _arms(running))
+                elif after is not None:
+                    waiting.insert(0, job.arm)
+                else:
+                    show(f"finished  {job.arm.label}, {job.arm.seconds():.0f} s in all", _arms(running))
+            show("", _arms(running))
     return failed
 
 
@@ -142,30 +141,33 @@ def _end(job: _Running) -> None:
     (job.arm.folder / TIME).write_text(json.dumps(round(spent, 1)))
 
 
-def _stop(running: list[_Running]) -> None:
+def _stop(running: list[_Running], signals: list[int]) -> None:
     """Ask all to save and stop; asked again, they stop at once."""
+    asked = 0
+    while any(job.process.poll() is None for job in running):
+        if asked < len(signals):
+            asked = len(signals)
+            for job in running:
+                job.process.send_signal(signal.SIGINT)
+        time.sleep(POLL_SECONDS)
     for job in running:
-        job.process.send_signal(signal.SIGINT)
-    for job in running:
-        while job.process.poll() is None:
-            try:
-                time.sleep(POLL_SECONDS)
-            except KeyboardInterrupt:
-                for other in running:
-                    other.process.send_signal(signal.SIGINT)
         _end(job)
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM and a closed terminal stop as Ctrl-C does."""
+def _counted_signals() -> Iterator[list[int]]:
+    """Ctrl-C, SIGTERM and a closed terminal, as they come.
 
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+    None raises: Python drops what is raised while it frees an object, and the user would have to ask twice.
+    """
+    came: list[int] = []
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def note(number: int, frame: Any) -> None:
+        came.append(number)
+
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
