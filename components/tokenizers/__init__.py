@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from components.randomness import ClipRandom
+
 
 class Reconstruction(NamedTuple):
     """What a training pass gives: the video in [0, 1] but not clamped, its codes, the quantiser's loss."""
@@ -36,8 +38,11 @@ class VideoTokenizer(Protocol):
     def decode(self, codes: Int[Tensor, "b l i j"]) -> Float[Tensor, "b t 3 h w"]:
         """Video clamped to [0, 1]."""
 
-    def reconstruct(self, video: Float[Tensor, "b t 3 h w"]) -> Reconstruction:
-        """The training pass: gradients reach every weight, the quantiser updates its codebook."""
+    def reconstruct(self, video: Float[Tensor, "b t 3 h w"], random: ClipRandom) -> Reconstruction:
+        """The training pass: gradients reach every weight, the quantiser updates its codebook.
+
+        random: where noise is drawn, if any is.
+        """
 
     @property
     def last_layer(self) -> nn.Parameter:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from components.quantizers import Quantizer
+from components.randomness import ClipRandom
 from components.tokenizers import Reconstruction
 from components.tokenizers.image_coder import ImageDecoder, ImageEncoder
 
@@ -85,7 +86,9 @@ class VQGAN(nn.Module):
         frames = [self.frames(self.quantizer.lookup(part)) for part in self.chunks(codes.flatten(0, 1))]
         return torch.cat(frames).clamp(0.0, 1.0).unflatten(0, codes.shape[:2])
 
-    def reconstruct(self, video: Float[Tensor, "b t 3 h w"]) -> Reconstruction:
+    def reconstruct(
+        self, video: Float[Tensor, "b t 3 h w"], random: ClipRandom | None = None
+    ) -> Reconstruction:
         self.grid(video.shape[1], *video.shape[-2:])
         quantized = self.quantizer(self.latents(video.flatten(0, 1)))
         return Reconstruction(

@@ -12,7 +12,10 @@ from launch.run import build_model, open_source, prepare
 from recipes.tokenizer_training import TokenizerTraining
 from tests.recipes.conftest import take_step
 
-SMALL = ["clip.height=32", "clip.width=32", "tokenizer.channels=4", "stages.tokenizer.trainer.max_steps=10"]
+SMALL = [
+    "clip.height=32", "clip.width=32", "tokenizer.channels=4", "stages.tokenizer.trainer.max_steps=10",
+    "stages.tokenizer.clip.num_frames=6",
+]  # fmt: skip
 OF = "stages.tokenizer.model."
 JUDGES = {
     "none": [],
@@ -82,7 +85,7 @@ def test_the_loss_is_the_sum_that_it_says():
     model, clip = built(judge="image")
     logged = losses_of(model, clip, 9)
     adversarial = 0.8 * logged["adaptive_weight"] * logged["adversarial"]
-    total = logged["reconstruction"] + logged["quantiser"] + adversarial
+    total = logged["reconstruction"] + logged["waist"] + adversarial
     torch.testing.assert_close(logged["loss"], total)
 
 
@@ -91,7 +94,7 @@ def test_perceptual_distance_counts_where_its_weights_are(monkeypatch):
     monkeypatch.setattr("recipes.tokenizer_training.lpips_available", lambda: True)
     monkeypatch.setattr("recipes.tokenizer_training.lpips", lambda a, b: (a - b).abs().mean(dim=(2, 3, 4)))
     logged = losses_of(model, clip, 0)
-    total = logged["reconstruction"] + logged["perceptual"] + logged["quantiser"]
+    total = logged["reconstruction"] + logged["perceptual"] + logged["waist"]
     torch.testing.assert_close(logged["loss"], total)
     model.weights = model.weights | {"perceptual": 0.0}
     assert "perceptual" not in losses_of(model, clip, 0)
@@ -147,8 +150,8 @@ def test_validation_tells_what_comes_back_and_how_many_codes_it_took():
 def test_show_gives_the_truth_and_what_comes_back():
     model, clip = built()
     videos = model.show(clip, 1, torch.Generator())
-    assert list(videos) == ["truth", "from codes"]
-    assert videos["from codes"].shape == clip["video"].shape
+    assert list(videos) == ["truth", "reconstructed"]
+    assert videos["reconstructed"].shape == clip["video"].shape
 
 
 def test_what_does_not_fit_is_told_in_one_line():
