@@ -26,11 +26,14 @@ class ClipRandom:
     Clip i of a batch has its own generator, seeded by (seed, step, first + i), where first + i is its place
     in the global batch. So a step draws the same noise in one process or in eight, and a resumed run draws
     what the stopped one would have: the whole random state is (seed, step).
+
+    seed, step, first, size: as given, for what is shared by a whole global batch.
     """
 
     def __init__(
         self, seed: int, step: int, *, first: int, size: int, device: torch.device | str = "cpu"
     ) -> None:
+        self.seed, self.step, self.first, self.size = seed, step, first, size
         self.device = torch.device(device)
         self.generators = [
             torch.Generator(self.device).manual_seed(mix(seed, step, first + i)) for i in range(size)

@@ -43,6 +43,7 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
             hint = f"{did_you_mean(variant, variants)}; {names(variants)}"
             problems.append(Problem(f"variant={variant}", f"no such variant{hint}"))
         overlay(config, variants.get(variant, {}))
+    stages = {name: changes for name, changes in stages.items() if changes is not None}
     stage = command.words.get("stage")
     if stage is not None and stage not in stages:
         problems.append(
@@ -51,7 +52,7 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
     composed = {}
     for name, changes in stages.items():
         composed[name] = {"recipe": recipe, "size": size, "stage": name} | deepcopy(config)
-        overlay(composed[name], changes or {})
+        overlay(composed[name], changes)
     problems += change_stages(composed, command)
     if stage in composed:
         composed = {stage: composed[stage]}

@@ -1,0 +1,61 @@
+"""Memories decide what of a video the model sees while it makes the next section, and at which patch size.
+
+| name | tokens for any number of known frames | forgets | paper |
+|---|---|---|---|
+| packed | as many as its structure says | frames beyond it; detail, with distance | FramePack, section 3.1 |
+
+A sliding window is a structure too: f3k1_g4.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from components.backbones.denoiser import Segment
+
+
+class Context(NamedTuple):
+    """What a denoiser is given beside the section: known latents in segments, and the section's times."""
+
+    segments: list[Segment]
+    indices: Int[Tensor, "b s"]
+
+    @staticmethod
+    def joined(contexts: Sequence["Context"]) -> "Context":
+        """Contexts of several clips as one batch; their segments must be of the same sizes."""
+        columns = zip(*(context.segments for context in contexts), strict=True)
+        segments = [
+            Segment(
+                latents=torch.cat([segment.latents for segment in column]),
+                indices=torch.cat([segment.indices for segment in column]),
+                kernel=column[0].kernel,
+            )
+            for column in columns
+        ]
+        return Context(segments, torch.cat([context.indices for context in contexts]))
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """Known latents into context segments with their times.
+
+    section: latent frames made at once. history: the most frames looked at right beside the section, which
+    lie before or after it: side. kernels: patch sizes of the segments, in units of the section's.
+    """
+
+    section: int
+    history: int
+    side: Literal["before", "after"]
+    kernels: tuple[int, ...]
+
+    def __call__(
+        self, start: Float[Tensor, "b 1 c i j"], history: Float[Tensor, "b t c i j"], *, gap: int = 0
+    ) -> Context:
+        """start: a known frame far from the section. history: known frames right beside it, in time order,
+        any number of them. gap: frames left out between the two."""
+
+    def num_tokens(self, height: int, width: int) -> int:
+        """Tokens of context and section, for latents of this size, without running anything."""
