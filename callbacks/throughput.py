@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from components.clip import Clip
+from components.clip import Clip, clip_size
 
 PEAK_SECONDS = 0.15
 
@@ -21,7 +21,7 @@ class Throughput(Callback):
 
     | name | meaning |
     |---|---|
-    | perf/frames_per_second, perf/clips_per_second | of all processes together |
+    | perf/frames_per_second, perf/clips_per_second | of all processes; latent frames where clips are cached |
     | perf/step_ms | one training batch, data and all |
     | perf/data_wait_share | part of it spent waiting for the next batch |
     | perf/mfu | FLOPs of a step / (step time x this machine's measured matmul peak in the training dtype) |
@@ -62,8 +62,10 @@ class Throughput(Callback):
                 torch.cuda.synchronize(pl_module.device)
             end = time.perf_counter()
             self._steps += 1
-            self._clips += len(batch["video"]) * trainer.world_size
-            self._frames += batch["video"].shape[0] * batch["video"].shape[1] * trainer.world_size
+            clips = clip_size(batch) * trainer.world_size
+            frames = batch["video"] if "video" in batch else batch["latents"]
+            self._clips += clips
+            self._frames += clips * frames.shape[1]
             self._seconds += end - self._last_end
             self._waited += self._start - self._last_end
             if logs:

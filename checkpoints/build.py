@@ -68,7 +68,8 @@ def build(value: Any, annotation: Any = None, **given: Any) -> Any:
             item = typing.get_args(annotation)[1] if typing.get_origin(annotation) is dict else None
             return {name: build(part, item) for name, part in value.items()}
         if isinstance(value, list):
-            return [build(part) for part in value]
+            parts = [build(part) for part in value]
+            return tuple(parts) if typing.get_origin(annotation) is tuple else parts
         return float(value) if _wants_float(value, annotation) else value
     component = locate(value["_component_"])
     known = parameters(component)

@@ -1,22 +1,27 @@
 """Clip, the only batch; ClipSpec, what a source promises about its clips."""
 
 from dataclasses import dataclass
-from typing import Any, Required, TypedDict
+from typing import Any, TypedDict
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 
 class Clip(TypedDict, total=False):
     """A batch of clips, straight from a source; a recipe turns uint8 into floats on the device.
 
-    A source yields the same dictionary for one clip, without the batch axis.
+    A source yields the same dictionary for one clip, without the batch axis. A clip has a video, latents that
+    were made of it before, or both.
     """
 
-    video: Required[UInt8[Tensor, "b t 3 h w"]]
+    video: UInt8[Tensor, "b t 3 h w"]
+    latents: Float[Tensor, "b l c i j"]  # of a latent tokenizer, normalised
     actions: Float[Tensor, "b t-1 a"]  # actions[:, i] leads from frame i to frame i + 1
     state: Float[Tensor, "b t s"]  # simulator truth or proprioception; columns are ClipSpec.state_names
     text: list[str]
+    text_tokens: Float[Tensor, "b n d"]  # features of `text`, of a frozen text encoder
+    text_mask: Bool[Tensor, "b n"]
+    text_pooled: Float[Tensor, "b p"]
     question: list[str]  # about what the video shows; what makes it needs no question
     answer: list[str]  # what is right to say to the question
     camera: dict[str, Tensor]  # poses (b, t, 4, 4) camera to world, intrinsics (b, t, 3, 3) in pixels
@@ -26,7 +31,11 @@ class Clip(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Shapes that a model may need before it sees a batch."""
+    """Shapes that a model may need before it sees a batch.
+
+    num_frames, height, width: of every clip; where clips come in buckets, of the largest ones.
+    buckets: (t, h, w) of each bucket; none where all clips are alike.
+    """
 
     num_frames: int
     height: int
@@ -35,6 +44,11 @@ class ClipSpec:
     state_dim: int = 0
     action_names: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
+    buckets: tuple[tuple[int, int, int], ...] = ()
+
+    def sizes(self) -> tuple[tuple[int, int, int], ...]:
+        """Every (t, h, w) that clips come in."""
+        return self.buckets or ((self.num_frames, self.height, self.width),)
 
     def zeros(self, batch_size: int, device: Any = "cpu") -> Clip:
         """A black clip of these shapes, for cost estimates and shape tests."""
@@ -52,3 +66,8 @@ class ClipSpec:
         if self.state_dim:
             clip["state"] = torch.zeros(b, t, self.state_dim, device=device)
         return clip
+
+
+def clip_size(clip: Clip) -> int:
+    """How many clips a batch holds."""
+    return len(clip["video"] if "video" in clip else clip["latents"])

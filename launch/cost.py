@@ -41,7 +41,7 @@ def estimate(raw: Config) -> str:
     )
     with FakeTensorMode(allow_non_fake_inputs=True), _no_initialisation():
         model = build(resolved["model"])
-        flops = count_flops(model, spec.zeros(batch))
+        flops = count_flops(model, spec.zeros(batch)) if model.trains else 0
     lines = [f"{resolved['recipe']}, size {resolved['size']}, stage {resolved['stage']}", ""]
     lines += [f"  {'part':<28} {'parameters':>14} {'weights':>10}"]
     for name, part in model.named_children():
@@ -51,6 +51,8 @@ def estimate(raw: Config) -> str:
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     lines.append(f"  {'total':<28} {total:>14,} {_bytes(_weights(model)):>10}")
+    if not model.trains:
+        return "\n".join([*lines, "", "  every clip passes once; nothing is trained", ""])
     state = _weights(model) + trained * 12  # gradient and two running means in float32
     lines += [
         "",

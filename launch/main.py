@@ -156,8 +156,10 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None, weights: Pat
             for k, v in sorted(outcome.metrics.items())
             if k.startswith(("val/psnr", "val/ssim", "val/lpips"))
         }
-        say(f"\nfinished {outcome.folder}: {outcome.steps} steps in {minutes} min {seconds} s")
-        say("\n".join(f"  {name:<28} {value:.4g}" for name, value in scores.items()))
+        did = f"{outcome.steps} steps in " if outcome.steps else ""
+        say(f"\nfinished {outcome.folder}: {did}{minutes} min {seconds} s")
+        if scores:
+            say("\n".join(f"  {name:<28} {value:.4g}" for name, value in scores.items()))
     say(f"look:      tensorboard --logdir {run}      (rollouts as files: {run}/*/rollouts)")
     say(f"sample:    python sample.py ckpt={run}")
     return 0

@@ -31,6 +31,7 @@ def part_types() -> dict[str, Any]:
 
     return {
         "data": ClipSource,
+        "cache": ClipSource | None,
         "loader": LightningDataModule,
         "model": Stage,
         "trainer": Trainer,

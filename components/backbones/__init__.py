@@ -16,6 +16,13 @@ Token decoders read rows of token features, each token from those before it, and
 | name | parameters | attention | paper |
 |---|---|---|---|
 | causal_decoder | 3.2 M; 6.5 B as LLaMA-2 7B | causal inside each segment of a row, rotary positions | LWM |
+
+Video denoisers give the velocity of noised latents; the past enters as segments cut into patches of any size.
+
+| name | parameters | attention | paper |
+|---|---|---|---|
+| hunyuan_video | 3.2 M; 12.9 B as published | of video, image and text tokens together | FramePack |
+| wan | 0.9 M; 1.4 B, 14.3 B as published | among video tokens, then to text and image | Wan |
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -23,6 +30,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from components.backbones.denoiser import VideoDenoiser as VideoDenoiser
 
 
 class FramePrediction(NamedTuple):

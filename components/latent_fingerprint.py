@@ -1,0 +1,51 @@
+"""What latents and text features were made with, so that others are never taken for them."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from components.latent_tokenizers import LatentTokenizer
+from components.text_encoders import TextEncoder
+
+Fingerprint = dict[str, Any]  # name -> plain value
+
+
+def made_by(tokenizer: LatentTokenizer, text_encoder: TextEncoder | None) -> Fingerprint:
+    """Class, settings and weights of both; an encoder that trains with the model makes no features ahead."""
+    frozen = text_encoder if text_encoder is not None and text_encoder.frozen else None
+    return _described("tokenizer", tokenizer) | _described("text encoder", frozen)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What is not the same, a line each: `tokenizer weights (3fa21c there, 99be02 here)`."""
+    names = [*there, *(name for name in here if name not in there)]
+    return [
+        f"{name} ({_shown(there, name)} there, {_shown(here, name)} here)"
+        for name in names
+        if name not in there or name not in here or there[name] != here[name]
+    ]
+
+
+def weights_hash(module: nn.Module) -> str:
+    """A hash of all weights and buffers: names, types, shapes and every bit."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _described(name: str, part: LatentTokenizer | TextEncoder | None) -> Fingerprint:
+    if part is None:
+        return {name: None}
+    told: Fingerprint = {name: f"{type(part).__module__}.{type(part).__qualname__}"}
+    if isinstance(part, nn.Module):
+        told[f"{name} weights"] = weights_hash(part)
+    return told | {f"{name}.{key}": value for key, value in part.settings().items()}
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return str(values[name]) if name in values else "not"
