@@ -83,6 +83,8 @@ class Checkpoint(LightningCheckpoint):
             told = f"checkpoint not saved, {error.strerror} in {folder}; {last}; make room"
             raise RunStopped(f"step {step}: {told}", resumable=True) from error
         if trainer.is_global_zero:
+            if path.is_dir() or unfinished.is_dir():
+                _remove(path)  # made before and broken since; a folder cannot be renamed onto another
             unfinished.replace(path)
             for old in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
                 _remove(old)
@@ -109,8 +111,8 @@ class Checkpoint(LightningCheckpoint):
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint: one file, or a folder where processes save their shares."""
+    """Remove a checkpoint: one file, or a folder where processes save their shares, maybe by all of them."""
     if path.is_dir():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

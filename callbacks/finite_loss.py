@@ -10,6 +10,7 @@ from torch import Tensor
 
 from callbacks.failures import RunStopped
 from checkpoints.own import checkpoints_in
+from checkpoints.sharded import local
 
 _NAMED = 8  # clips that the message names before it says how many more
 _ADVICE = (
@@ -58,8 +59,11 @@ class FiniteLoss(Callback):
         return None
 
     def _bad_weights(self, model: LightningModule) -> str | None:
-        named = [(name, weight) for name, weight in model.named_parameters() if weight.numel()]
-        finite = torch.stack([weight.detach().isfinite().all() for _, weight in named]).tolist()
+        held = [(name, local(weight.detach())) for name, weight in model.named_parameters()]
+        named = [(name, weight) for name, weight in held if weight.numel()]
+        if not named:
+            return None
+        finite = torch.stack([weight.isfinite().all() for _, weight in named]).tolist()
         bad = [name for (name, _), fine in zip(named, finite, strict=True) if not fine]
         if not bad:
             return None

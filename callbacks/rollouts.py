@@ -53,8 +53,11 @@ class Rollouts(Callback):
             shown = [self._predict(model, batch, generator) for batch in self._batches]
         for module, training in modes.items():
             module.training = training
+        folder = (
+            Path(trainer.log_dir or trainer.default_root_dir) / "rollouts"
+        )  # asked by all processes together
         if trainer.is_global_zero and shown:
-            self._write(trainer, [clip for clips in shown for clip in clips], model.context_frames)
+            self._write(trainer, folder, [clip for clips in shown for clip in clips], model.context_frames)
 
     def _predict(
         self, model: LightningModule, batch: Clip, generator: torch.Generator
@@ -66,12 +69,11 @@ class Rollouts(Callback):
         ]
         return [[(label, video[i]) for label, video in videos] for i in range(len(batch["video"]))]
 
-    def _write(self, trainer: Trainer, clips: list[list[media.Labelled]], given: int) -> None:
+    def _write(self, trainer: Trainer, folder: Path, clips: list[list[media.Labelled]], given: int) -> None:
         fps = self.fps or (float(self._batches[0]["fps"][0]) if "fps" in self._batches[0] else 4.0)
         grid = torch.cat([media.side_by_side(c, context_frames=given, truths=1) for c in clips], dim=-2)
         strip = torch.cat([media.film_strip(c, context_frames=given, truths=1) for c in clips], dim=-2)
         gif = media.gif_bytes(grid, fps)
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "rollouts"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"step_{self._step:06d}.gif").write_bytes(gif)
         media.write_png(folder / f"step_{self._step:06d}.png", strip)

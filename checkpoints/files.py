@@ -7,9 +7,14 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from checkpoints.own import read_checkpoint
+
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's way to write and read checkpoints; a failed write raises OSError and leaves no file."""
+    """Lightning's way to write and read checkpoints; a failed write raises OSError and leaves no file.
+
+    The folder of a sharded run is read as a file would be.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -26,6 +31,11 @@ class CheckpointFiles(TorchCheckpointIO):
             if (cause := disk_error(error)) is not None:  # torch hides it behind an error about its archive
                 raise cause from error
             raise
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
 
 
 def disk_error(error: BaseException | None) -> OSError | None:

@@ -22,6 +22,7 @@ class Clip(TypedDict, total=False):
     text_tokens: Float[Tensor, "b n d"]  # features of `text`, of a frozen text encoder
     text_mask: Bool[Tensor, "b n"]
     text_pooled: Float[Tensor, "b p"]
+    image_tokens: Float[Tensor, "b m e"]  # features of the first frame, of a frozen image encoder
     question: list[str]  # about what the video shows; what makes it needs no question
     answer: list[str]  # what is right to say to the question
     camera: dict[str, Tensor]  # poses (b, t, 4, 4) camera to world, intrinsics (b, t, 3, 3) in pixels

@@ -7,16 +7,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from components.image_encoders import ImageEncoder
 from components.latent_tokenizers import LatentTokenizer
 from components.text_encoders import TextEncoder
 
 Fingerprint = dict[str, Any]  # name -> plain value
 
 
-def made_by(tokenizer: LatentTokenizer, text_encoder: TextEncoder | None) -> Fingerprint:
-    """Class, settings and weights of both; an encoder that trains with the model makes no features ahead."""
-    frozen = text_encoder if text_encoder is not None and text_encoder.frozen else None
-    return _described("tokenizer", tokenizer) | _described("text encoder", frozen)
+def made_by(
+    tokenizer: LatentTokenizer, text_encoder: TextEncoder | None, image_encoder: ImageEncoder | None
+) -> Fingerprint:
+    """Class, settings and weights of all; an encoder that trains with the model makes no features ahead."""
+    described = _described("tokenizer", tokenizer)
+    for name, encoder in (("text encoder", text_encoder), ("image encoder", image_encoder)):
+        described |= _described(name, encoder if encoder is not None and encoder.frozen else None)
+    return described
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -38,7 +43,7 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _described(name: str, part: LatentTokenizer | TextEncoder | None) -> Fingerprint:
+def _described(name: str, part: LatentTokenizer | TextEncoder | ImageEncoder | None) -> Fingerprint:
     if part is None:
         return {name: None}
     told: Fingerprint = {name: f"{type(part).__module__}.{type(part).__qualname__}"}

@@ -8,6 +8,7 @@
 | videos | files, globs, folders, lists; image folders; .npz | - |
 | lerobot | LeRobotDataset v3.0 and v2.1, folder or hub id | - |
 | huggingface | any `datasets` source with a video or image-sequence column | - |
+| latent_cache | latents of another source's clips, made ahead by callbacks.latent_writer | the source |
 
 A source is built from plain values, opens nothing heavy before `split` is called, and gives three
 splits that are disjoint by source video, by episode or by seed, the same on every run and machine.
@@ -29,6 +30,9 @@ class ClipSource(Protocol):
     `split` returns a torch Dataset, either map-style: `__len__` and `__getitem__(index) -> Clip` of one
     clip without the batch axis, a pure function of index; or an IterableDataset with `state_dict` and
     `load_state_dict`, already sharded by rank. Problems of the user's making raise SourceError.
+
+    A map-style dataset may also tell of a clip, without reading it, `name_of(index)`, for messages;
+    `key_of(index)`, what the clip is made of; `bucket_of(index)`, its (t, h, w) where clips differ in size.
     """
 
     def spec(self) -> ClipSpec: ...

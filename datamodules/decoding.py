@@ -26,6 +26,7 @@ from components.clip import Clip
 
 EPSILON = 1e-6  # times (s) or places (frames) nearer than this are the same
 FAILURES = (av.FFmpegError, OSError, ValueError)  # what PyAV raises over a broken file
+RESIZED = "to cover, then cropped to the centre; triangle filter"  # how frames get their size
 _FILTER = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 
 

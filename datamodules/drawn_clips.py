@@ -22,6 +22,10 @@ class DrawnClips(Dataset):
     def __len__(self) -> int:
         return self.size
 
+    def key_of(self, index: int) -> str:
+        """What a clip of this source and split is a function of."""
+        return str(index)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < self.size:
             raise IndexError(f"clip {index} of {self.size}")

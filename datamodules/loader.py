@@ -9,48 +9,22 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from components.clip import Clip
-from components.randomness import mix
 from datamodules import ClipSource, SourceError, Split
 from datamodules.batches import MapBatches, StreamBatches, handed_out, open_loader
+from datamodules.clip_order import BucketPlace, BucketSampler, Budget, ClipSampler, buckets_of, name
 from datamodules.held_out import HeldOutLoader
-
-
-class ClipSampler:
-    """The order of training clips: permutations of the dataset, one after the other, nothing dropped.
-
-    Permutation e is drawn from mix(seed, e). The stream of clips depends on neither batch size nor number of
-    processes: a global batch is the next batch_size * world_size places of it, and process `rank` takes the
-    rank-th slice of batch_size. So two processes see what one process with twice the batch size sees.
-    """
-
-    def __init__(
-        self, num_clips: int, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
-    ) -> None:
-        self.num_clips, self.seed = num_clips, seed
-        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
-        self._epoch, self._order = -1, torch.empty(0)
-
-    def batches(self, position: int) -> Iterator[list[int]]:
-        """Clips of this process, batch by batch, from a place in the stream on."""
-        for start in itertools.count(position, self.batch_size * self.world_size):
-            mine = start + self.rank * self.batch_size
-            yield [self._clip(place) for place in range(mine, mine + self.batch_size)]
-
-    def _clip(self, place: int) -> int:
-        epoch, index = divmod(place, self.num_clips)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-            self._epoch, self._order = epoch, torch.randperm(self.num_clips, generator=generator)
-        return int(self._order[index])
+from datamodules.latent_plan import Piece, PieceLoader
 
 
 class ClipLoader:
     """Training batches of one process; one pass is one stage of training.
 
-    batch_size is per process. A pass hands out num_batches batches, however many data epochs that takes.
-    `state_dict` says what was handed out, not what workers have read ahead, and is the same in all processes;
-    after `load_state_dict` the pass goes on with the very next batch, also with another number of workers
-    and, for map-style datasets, of processes. Lightning calls both and keeps the state in its checkpoints.
+    batch_size is per process. Where the data set has `bucket_of(index)`, the size (t, h, w) of a clip, each
+    batch is of one bucket, in all processes the same one; see BucketSampler, and there for budget. A pass
+    hands out num_batches batches, however many data epochs that takes. `state_dict` says what was handed out,
+    not what workers have read ahead, and is the same in all processes; after `load_state_dict` the pass goes
+    on with the very next batch, also with another number of workers and, for map-style datasets, of
+    processes. Lightning calls both and keeps the state in its checkpoints.
 
     timeout: seconds that workers may take over one batch. Without workers a decoder that hangs cannot be
     interrupted: its process waits until it is stopped from outside.
@@ -69,6 +43,7 @@ class ClipLoader:
         batch_size: int,
         num_batches: int,
         seed: int,
+        budget: Budget = "clips",
         rank: int = 0,
         world_size: int = 1,
         num_workers: int = 0,
@@ -80,7 +55,16 @@ class ClipLoader:
         self.seed, self.rank, self.world_size, self.num_workers = seed, rank, world_size, num_workers
         self.timeout = timeout
         self._num_clips = None if isinstance(dataset, IterableDataset) else len(clips)
-        self._position = 0  # clips handed out so far, over all processes and passes
+        self._buckets = {} if self._num_clips is None else buckets_of(clips, range(self._num_clips))
+        if len(self._buckets) == 1:  # as good as none: the order that the clips would have without
+            self._buckets = {}
+        share = {"seed": seed, "rank": rank, "world_size": world_size}
+        self._sampler: Any
+        if self._buckets:
+            self._sampler = BucketSampler(self._buckets, batch_size=batch_size, budget=budget, **share)
+        else:  # of a stream only the places are used
+            self._sampler = ClipSampler(self._num_clips or 1, batch_size=batch_size, **share)
+        self._place: Any = self._sampler.start()  # where training is, over all processes and passes
         self._batches = 0  # batches handed out in this pass
         self._stream: Any = None  # where this process's stream stands
 
@@ -94,11 +78,15 @@ class ClipLoader:
         while self._batches < self.num_batches:
             batch, self._stream = next(batches)
             self._batches += 1
-            self._position += self.batch_size * self.world_size
+            self._place = self._sampler.after(self._place)
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"position": self._position, "batches": self._batches, "seed": self.seed}
+        state: dict[str, Any] = {"batches": self._batches, "seed": self.seed}
+        if isinstance(self._place, BucketPlace):
+            taken = {name(size): count for size, count in zip(self._buckets, self._place.taken, strict=True)}
+            return state | {"clips": self._num_clips, "epoch": self._place.epoch, "taken": taken}
+        state["position"] = self._place
         if self._num_clips is None:
             return state | {"streams": _of_all_processes(self.rank, self._stream)}
         return state | {"clips": self._num_clips}
@@ -115,7 +103,17 @@ class ClipLoader:
                 f"data: a stream read by {len(streams)} processes cannot go on in {self.world_size}; "
                 f"resume with {len(streams)} or start a new run"
             )
-        self._position, self._batches = state["position"], state["batches"]
+        was, now = list(state.get("taken", {})), [name(size) for size in self._buckets]
+        if was != now:
+            raise SourceError(
+                f"data: the checkpoint's clips lie in buckets ({', '.join(was) or 'none'}), this run's in "
+                f"({', '.join(now) or 'none'}); resume with the same data or start a new run"
+            )
+        self._batches = state["batches"]
+        if self._buckets:
+            self._place = BucketPlace(state["epoch"], tuple(state["taken"].values()))
+        else:
+            self._place = state["position"]
         self._stream = streams[self.rank] if streams is not None else None
 
     def _open(self) -> DataLoader:
@@ -137,19 +135,14 @@ class ClipLoader:
 
     def _indices(self) -> Iterator[list[int]]:
         """The clips of each batch from here on."""
-        assert self._num_clips is not None
-        sampler = ClipSampler(
-            self._num_clips,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            rank=self.rank,
-            world_size=self.world_size,
-        )
-        return sampler.batches(self._position)
+        place = self._place
+        while True:
+            yield self._sampler.batch(place)
+            place = self._sampler.after(place)
 
     def _awaited(self, batches: int) -> str:
         if self._num_clips is None:
-            return f"the stream's clips after {self._position}"
+            return f"the stream's clips after {self._place}"
         return MapBatches(self._dataset).names(
             i for batch in itertools.islice(self._indices(), batches) for i in batch
         )
@@ -158,8 +151,9 @@ class ClipLoader:
 class ClipDataModule(LightningDataModule):
     """A ClipSource as Lightning wants it: an endless shuffled train, a fixed val_clips of val and of test.
 
-    batch_size is per process; num_batches = optimizer steps * accumulated batches; timeout: seconds that
-    workers (num_workers above 0) may take over one batch before the run stops and names its videos. Needs
+    batch_size is per process, budget as ClipLoader's; num_batches = optimizer steps * accumulated batches;
+    timeout: seconds that workers (num_workers above 0) may take over one batch before the run stops and names
+    its videos. pieces: what this process's predict_dataloader reads; callbacks.latent_writer sets them. Needs
     Trainer(max_epochs=1, use_distributed_sampler=False).
     """
 
@@ -172,21 +166,26 @@ class ClipDataModule(LightningDataModule):
         val_clips: int,
         num_workers: int,
         seed: int,
+        budget: Budget = "clips",
         timeout: float = 300.0,
     ) -> None:
         super().__init__()
         self.source, self.batch_size, self.num_batches = source, batch_size, num_batches
         self.val_clips, self.num_workers, self.seed = val_clips, num_workers, seed
+        self.budget: Budget = budget
         self.timeout = timeout
+        self.pieces: list[Piece] = []
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer pieces than processes
         self._held_out_loaders: list[HeldOutLoader] = []
 
     def train_dataloader(self) -> ClipLoader:
-        rank, world_size = self._place()
+        rank, world_size = self.place()
         return ClipLoader(
             self.source.split("train"),
             batch_size=self.batch_size,
             num_batches=self.num_batches,
             seed=self.seed,
+            budget=self.budget,
             rank=rank,
             world_size=world_size,
             num_workers=self.num_workers,
@@ -199,13 +198,22 @@ class ClipDataModule(LightningDataModule):
     def test_dataloader(self) -> HeldOutLoader:
         return self._held_out("test")
 
+    def predict_dataloader(self) -> PieceLoader:
+        return PieceLoader(
+            self.source,
+            self.pieces,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            timeout=self.timeout,
+        )
+
     def teardown(self, stage: str) -> None:
         for loader in self._held_out_loaders:
             loader.close()
         self._held_out_loaders.clear()
 
     def _held_out(self, split: Split) -> HeldOutLoader:
-        rank, world_size = self._place()
+        rank, world_size = self.place()
         loader = HeldOutLoader(
             self.source.split(split),
             batch_size=self.batch_size,
@@ -218,7 +226,7 @@ class ClipDataModule(LightningDataModule):
         self._held_out_loaders.append(loader)
         return loader
 
-    def _place(self) -> tuple[int, int]:
+    def place(self) -> tuple[int, int]:
         """Rank and number among the processes that see different data (tensor-parallel ones see the same)."""
         place = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return (place["rank"], place["num_replicas"]) if place else (0, 1)

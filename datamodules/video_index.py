@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from datamodules.stills import (
 
 CACHE_VARIABLE = "VIDEO_WORLD_MODELS_CACHE"
 _VERSION = 1  # raise it when VideoInfo or the probes change
+_ENDS = 65536  # bytes of a file's beginning and end that stand for it
 _QUIET = 2.0  # seconds before a progress bar appears
 _VIDEO_NAMES = (
     "3g2 3gp asf avi dv f4v flv gif m2ts m4v mkv mov mp4 mpeg mpg mts mxf npz ogg ogv ts vob webm wmv y4m"
@@ -114,6 +116,27 @@ def probe_all(found: Found) -> tuple[dict[str, VideoInfo], dict[str, str]]:
 def open_video(info: VideoInfo) -> Reader:
     """A reader of what lies at the path. Raises: Unreadable."""
     return _format(Path(info.path))[1](info)
+
+
+def content_key(path: str) -> str:
+    """A hash of what a file holds, wherever it lies: of its size, its beginning and its end.
+
+    There containers keep their tables, which any change of the video changes. Of a folder of images: of their
+    names and sizes.
+    """
+    return _content_key(Path(path), *_stamp(Path(path)))
+
+
+@cache
+def _content_key(place: Path, size: int, changed: int) -> str:
+    if place.is_dir():
+        parts = [f"{image.name} {image.stat().st_size}".encode() for image in numbered_images(place)]
+    else:
+        with place.open("rb") as file:
+            parts = [str(size).encode(), file.read(_ENDS)]
+            file.seek(max(0, size - _ENDS))
+            parts.append(file.read())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
 def _format(path: Path) -> tuple[Callable[[str], VideoInfo], Callable[[VideoInfo], Reader]]:

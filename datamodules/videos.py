@@ -1,15 +1,12 @@
 """Clips from your own videos: files, globs, folders or lists of them; image folders; .npz arrays."""
 
-import csv
 import logging
-import unicodedata
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -18,12 +15,13 @@ from components.clip import Clip, ClipSpec
 from components.randomness import mix
 from datamodules import SourceError, Split
 from datamodules.batches import OneClip
-from datamodules.decoding import OpenVideos, Unreadable, VideoInfo
-from datamodules.video_index import find_videos, open_video, probe_all
+from datamodules.captions import captions
+from datamodules.decoding import RESIZED, OpenVideos, Unreadable, VideoInfo
+from datamodules.reasons import NAMED, grouped
+from datamodules.video_index import content_key, find_videos, open_video, probe_all
 from datamodules.video_splits import Stretch, grid_length, share_out
 
 _ATTEMPTS = 20  # other clips that are tried in place of one that does not decode
-_NAMED = 5  # files that a message names before it says how many more
 
 log = logging.getLogger("datamodules")
 
@@ -65,10 +63,19 @@ class Videos:
     def split(self, name: Split) -> "VideoClips":
         """The clips of one split as a map-style data set."""
         return VideoClips(
-            self._library.splits[name],
+            self.stretches(name),
             self.spec(),
             stride=self.stride if name == "train" else self.num_frames,
         )
+
+    def stretches(self, name: Split) -> list[Stretch]:
+        """What the clips of one split are cut from."""
+        return self._library.splits[name]
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides what clips look like, but for the files."""
+        names = ("num_frames", "height", "width", "fps", "stride", "assumed_fps")
+        return {name: getattr(self, name) for name in names} | {"resized": RESIZED}
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -89,13 +96,13 @@ class Videos:
             except Unreadable as reason:
                 skipped[name] = str(reason)
         if not usable:
-            raise SourceError(f"data.root={self.root}: no usable video; {_grouped(skipped, '; ')}")
+            raise SourceError(f"data.root={self.root}: no usable video; {grouped(skipped, '; ')}")
         splits = share_out(usable, self.num_frames)
         placed = {stretch.name for part in splits.values() for stretch in part}
         skipped |= {s.name: "outside of train/, val/ and test/" for s in usable if s.name not in placed}
         if skipped:
             counts = len(skipped), len(skipped) + len(placed)
-            log.warning("data.root=%s: skipped %d of %d\n  %s", self.root, *counts, _grouped(skipped, "\n  "))
+            log.warning("data.root=%s: skipped %d of %d\n  %s", self.root, *counts, grouped(skipped, "\n  "))
         return _Library(splits, skipped, _agreed_dims(usable))
 
     def _stretch(self, name: str, info: VideoInfo, text: str) -> Stretch:
@@ -138,11 +145,22 @@ class VideoClips(Dataset):
         """The video that a clip is cut from."""
         return self.stretches[bisect_right(self._ends, index)].name
 
+    def key_of(self, index: int) -> str:
+        """What a clip is made of: the files' content, the place in it, the caption; nothing is decoded."""
+        which, window = self._window(index)
+        stretch = self.stretches[which]
+        start = (stretch.first + window * self.stride) / stretch.fps
+        return f"{content_key(stretch.info.path)} {start:.3f}s {stretch.fps:g}fps {stretch.text}"
+
+    def _window(self, index: int) -> tuple[int, int]:
+        """Which stretch a clip is cut from, and which of its windows it is."""
+        which = bisect_right(self._ends, index)
+        return which, index - (self._ends[which] - self._counts[which])
+
     def __getitem__(self, index: int) -> Clip:
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        which = bisect_right(self._ends, index)
-        window = index - (self._ends[which] - self._counts[which])
+        which, window = self._window(index)
         refused: set[int] = set()
         for attempt in range(_ATTEMPTS):
             try:
@@ -154,7 +172,7 @@ class VideoClips(Dataset):
             others = [other for other in every if other not in refused] or every
             which = others[mix(index, attempt, 0) % len(others)]
             window = mix(index, attempt, 1) % self._counts[which]
-        names = ", ".join(self.stretches[which].name for which in sorted(refused)[:_NAMED])
+        names = ", ".join(self.stretches[which].name for which in sorted(refused)[:NAMED])
         told = f"{_ATTEMPTS} clips in a row do not decode: {names}"
         raise SourceError(f"data: {told}; mend or remove these files")
 
@@ -185,7 +203,7 @@ def first_clip(root: str, *, num_frames: int, height: int, width: int, fps: floa
     """
     infos, skipped = probe_all(find_videos(root))
     if not infos:
-        raise SourceError(f"{root}: no usable video; {_grouped(skipped, '; ')}")
+        raise SourceError(f"{root}: no usable video; {grouped(skipped, '; ')}")
     name, info = next(iter(infos.items()))
     rate = fps or info.fps or 10.0
     times = [i / rate for i in range(num_frames)]
@@ -199,32 +217,6 @@ def first_clip(root: str, *, num_frames: int, height: int, width: int, fps: floa
     return clip
 
 
-def captions(base: Path, infos: Mapping[str, VideoInfo]) -> dict[str, str]:
-    """Name -> caption: of `clip.txt` beside `clip.mp4`, else of captions.csv (file_name, text) in the root.
-
-    Raises: SourceError for a captions.csv without these columns.
-    """
-    texts: dict[str, str] = {}
-    table = base / "captions.csv"
-    if table.is_file():
-        with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"file_name", "text"} <= set(rows.fieldnames or ()):
-                raise SourceError(f"{table}: its first line must name the columns file_name,text")
-            for row in rows:
-                name = (row["file_name"] or "").strip().replace("\\", "/")
-                texts[unicodedata.normalize("NFC", name)] = " ".join((row["text"] or "").split())
-        strangers = {name: "not among the videos" for name in texts if name not in infos}
-        if strangers:
-            log.warning("%s: %s", table, _grouped(strangers, "; "))
-    for name, info in infos.items():
-        path = Path(info.path)
-        beside = path.with_suffix(".txt") if path.is_file() else path.with_name(f"{path.name}.txt")
-        if beside.is_file():
-            texts[name] = " ".join(beside.read_text(encoding="utf-8-sig", errors="replace").split())
-    return texts
-
-
 def _agreed_dims(stretches: Sequence[Stretch]) -> dict[str, int]:
     """Sizes of actions and states where all videos have the same one, else 0."""
     dims = {}
@@ -236,15 +228,3 @@ def _agreed_dims(stretches: Sequence[Stretch]) -> dict[str, int]:
         if sizes:
             log.warning("the videos do not agree in the size of %s (0 = none): left out", key)
     return dims
-
-
-def _grouped(reasons: Mapping[str, str], separator: str) -> str:
-    """`3 empty files: a.mp4, b.mp4, ...`, one group a reason."""
-    groups = defaultdict(list)
-    for name, reason in reasons.items():
-        groups[reason].append(name)
-    lines = []
-    for reason, names in groups.items():
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        lines.append(f"{reason}: {', '.join(names[:_NAMED])}{more}")
-    return separator.join(lines)

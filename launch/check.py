@@ -23,8 +23,9 @@ def check(raw: Config, resolved: Config, missing: set[str], given: dict[str, set
     """
     from launch.plain import part_types
 
-    given = given | {path: given.get(path, set()) | {"*"} for path in _referred(raw)}
     types_of_parts = part_types()
+    open_ended = _referred(raw) | (raw.keys() - types_of_parts.keys())  # built by those that refer to them
+    given = given | {path: given.get(path, set()) | {"*"} for path in open_ended}
     problems: list[Problem] = []
     for key, value in resolved.items():
         if not _is_reference(raw.get(key)):

@@ -163,6 +163,8 @@ def kind_at(config: Config, key: str) -> Any:
     parents, _, leaf = key.rpartition(".")
     if parents in OPEN:
         return kinds().get(parents)
+    if now is None and not parents:  # a part that stages share and may go without is called as its kind is
+        return next((kind for kind in kinds().values() if kind.noun.replace(" ", "_") == leaf), None)
     owner = find(config, parents) if parents else None
     if now is None and is_node(owner):
         from launch.check import kind_of_parameter  # imports the component: only where the config cannot tell

@@ -77,8 +77,10 @@ def _averages(callback: Config | None) -> bool:
     """Whether it leaves averaged weights in the model; other callbacks watch."""
     from lightning.pytorch.callbacks import WeightAveraging
 
+    from callbacks.averaged_weights import AveragedWeights
+
     made = locate(callback["_component_"]) if callback is not None else None
-    return inspect.isclass(made) and issubclass(made, WeightAveraging)
+    return inspect.isclass(made) and issubclass(made, WeightAveraging | AveragedWeights)
 
 
 def _components(value: Any) -> Iterator[str]:

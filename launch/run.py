@@ -14,20 +14,21 @@ import numpy as np
 import torch
 import yaml
 
-from checkpoints.build import build
+from checkpoints.build import build, locate
 from checkpoints.files import CheckpointFiles
 from checkpoints.own import (
     CheckpointError,
     Refused,
+    check_whole,
     checkpoints_in,
     export,
-    load_parts,
-    read_checkpoint,
-    read_weights,
+    public_transformer,
 )
+from checkpoints.starting_weights import start_from
 from components.metrics.lpips import lpips_available, lpips_hint
 from datamodules import SourceError
 from launch.check import check
+from launch.fsdp import FSDP
 from launch.kept import adopt, find_kept, keep
 from launch.plain import check_plain
 from launch.problems import CommandError, Problem
@@ -39,6 +40,7 @@ Config = dict[str, Any]
 GIVEN = {
     "trainer": {"default_root_dir", "logger", "callbacks", "max_epochs", "use_distributed_sampler"},
     "loader": {"source", "num_batches"},
+    "cache": {"source"},
 }
 
 
@@ -105,12 +107,13 @@ def build_model(resolved: Config, source: Any) -> Any:
 
 
 def run_stage(
-    raw: Config, folder: Path, *, resume: Path | None, weights: Path | None, say: Callable[[str], None]
+    raw: Config, folder: Path, *, resume: Path | None, weights: list[Path], say: Callable[[str], None]
 ) -> Outcome:
     """Train one stage in its folder.
 
     resume: a checkpoint of this very stage to go on from.
-    weights: where the previous stage left its weights, or another run; parts that both models have are taken.
+    weights: where the previous stage or another run left theirs, or public ones; parts that both models have
+        are taken, one after the other.
     """
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -118,20 +121,29 @@ def run_stage(
     torch.set_num_threads(resolved["threads"] or max(1, (os.cpu_count() or 1) // _local_processes()))
     source, resolved = open_source(raw, resolved)
     model = build_model(resolved, source)
-    if weights is not None and resume is None:
-        _, state = read_weights(weights)
+    for path in weights if resume is None else []:
         with _one_line("weights"):
-            left = load_parts(model, state, weights)
-        if left:
-            say(f"weights from {weights}; not of {', '.join(left)}, which only one of the models has")
+            for told in start_from(model, path):
+                say(told)
     options = resolved["trainer"].copy()
+    if options.get("strategy") == "fsdp":
+        with _one_line("trainer.strategy"):
+            options["strategy"] = FSDP.of(model)
     if options.get("gradient_clip_val") and not model.automatic_optimization:
         stage = f"stages.{resolved['stage']}.trainer.gradient_clip_val"
         told = f"{type(model).__name__} steps its optimisers itself and clips nothing; set {stage}=null"
         raise CommandError([Problem("trainer.gradient_clip_val", told)])
     steps = options.pop("max_steps") * (options.get("accumulate_grad_batches") or 1)
+    clips = source
+    if resolved.get("cache") is not None:
+        with _one_line("cache"):
+            clips = build(resolved["cache"], source=source)
+            if resume is not None:  # what made the latents is in the checkpoint
+                start_from(model, resume)
+            clips.check_made_by(model)
+            model.no_text = clips.no_text()
     with _one_line("loader"):
-        loader = build(resolved["loader"], source=source, num_batches=steps)
+        loader = build(resolved["loader"], source=clips, num_batches=steps)
     callbacks = [build(node) for node in resolved["callbacks"].values() if node is not None]
     interval = options.get("val_check_interval")
     if isinstance(interval, int):
@@ -150,20 +162,26 @@ def run_stage(
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-        say(f"stage {resolved['stage']}: {steps} steps, writing to {folder}")
-        if not lpips_available():
+        does = f"{steps} steps, writing to {folder}" if model.trains else "every clip once"
+        say(f"stage {resolved['stage']}: {does}")
+        if model.trains and not lpips_available():
             say(lpips_hint())
     started = time.monotonic()
-    trainer.fit(model, datamodule=loader, ckpt_path=resume, weights_only=True)
+    if model.trains:
+        trainer.fit(model, datamodule=loader, ckpt_path=resume, weights_only=True)
+    else:
+        steps = 0
+        trainer.predict(model, datamodule=loader, return_predictions=False)
     outcome = Outcome(
         folder=folder,
         steps=steps,
         seconds=time.monotonic() - started,
         metrics={name: float(value) for name, value in trainer.callback_metrics.items()},
     )
+    if model.trains:
+        export(model, resolved, folder / "model", writes=trainer.is_global_zero)
     if trainer.is_global_zero:
-        export(model, resolved, folder / "model")
-        if resolved.get("kept_in") and weights is None:  # all that made it is in its config
+        if resolved.get("kept_in") and not weights:  # all that made it is in its config
             say(f"kept for other runs in {keep(resolved, folder / 'model')}")
         record = {"steps": steps, "seconds": outcome.seconds, "metrics": outcome.metrics}
         (folder / "result.json").write_text(json.dumps(record, indent=1))
@@ -182,17 +200,22 @@ def run_stages(
     """Run stages in order, each from the last one's weights; finished ones are skipped.
 
     resume: a checkpoint chosen by name; otherwise the newest of the unfinished stage is used.
-    weights: of another run, for the first stage to start from.
+    weights: of another run, for the first stage to start from; public ones of a transformer are for the first
+        stage that trains one.
     """
     outcomes = []
+    base = weights if weights is not None and public_transformer(weights) is not None else None
+    if base is not None:
+        weights = None
     for name, raw in stages.items():
         folder = run / name
-        if (folder / "result.json").is_file() and resume is None:
+        lasts = locate(raw["model"]["_component_"]).trains  # of a cache only a look tells what clips it lacks
+        if lasts and (folder / "result.json").is_file() and resume is None:
             say(f"stage {name}: finished before, skipped")
         else:
             with _one_line(f"resume={resume or run}"):
                 if resume is not None and resume.parent.parent == folder:
-                    read_checkpoint(resume)
+                    check_whole(resume)
                     start: Path | None = resume
                 else:
                     start = newest_whole(folder, say)
@@ -205,7 +228,11 @@ def run_stages(
                 adopt(kept, folder)
                 weights = kept
                 continue
-            outcomes.append(run_stage(raw, folder, resume=start, weights=weights, say=say))
+            taken = [weights] if weights is not None else []
+            if base is not None and "backbone" in raw["model"]:
+                taken.append(base)
+                base = None
+            outcomes.append(run_stage(raw, folder, resume=start, weights=taken, say=say))
         if (folder / "model").is_dir():
             weights = folder / "model"
     return outcomes
@@ -219,7 +246,7 @@ def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
     """
     for path in reversed(checkpoints_in(folder)):
         try:
-            read_checkpoint(path)
+            check_whole(path)
         except Refused:
             raise
         except CheckpointError as error:

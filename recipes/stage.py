@@ -1,7 +1,7 @@
 """Stage: what every training of a recipe promises, be it a world model or a part of one."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from components.clip import Clip, ClipSpec
+from components.clip import Clip, ClipSpec, clip_size
 from components.randomness import ClipRandom
 
 
@@ -18,13 +18,26 @@ class Stage(LightningModule):
 
     seed: of all noise drawn in training and validation.
     context_frames: frames of a clip that `show` gives away as known.
+    trains: False for a stage that only makes something of clips, in `predict_step`.
+    sharded_calls: methods of parts, beside the call itself, that use their weights: trainer.strategy=fsdp
+        puts a part's weights together for these and the call.
     """
 
     context_frames = 0
+    trains = True
+    sharded_calls: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __init__(self, *, seed: int) -> None:
         super().__init__()
         self.seed = seed
+
+    def configure_model(self) -> None:
+        """Share the weights out where the strategy says so."""
+        if self.trains and self.device_mesh is not None:
+            from recipes.sharding import shard
+
+            mesh = self.device_mesh["data_parallel"]
+            shard(self, mesh, self.trainer.precision, self.sharded_calls)
 
     def check_fits(self, spec: ClipSpec) -> None:
         """Raise ValueError, in one line for the user, if clips of these shapes cannot train this model."""
@@ -59,9 +72,16 @@ class Stage(LightningModule):
         return batch_index // (trainer.accumulate_grad_batches if trainer is not None else 1)
 
     def random(self, clip: Clip, step: int) -> ClipRandom:
-        """Randomness for one training step over this process's share of the global batch."""
-        size = len(clip["video"])
-        return ClipRandom(self.seed, step, first=self.global_rank * size, size=size, device=self.device)
+        """Randomness for one training step over this process's share of the global batch.
+
+        Batches whose gradients are accumulated are parts of one global batch and draw what it would draw.
+        """
+        trainer = self._trainer
+        step, part = divmod(step, trainer.accumulate_grad_batches if trainer is not None else 1)
+        processes = trainer.world_size if trainer is not None else 1
+        size = clip_size(clip)
+        first = (part * processes + self.global_rank) * size
+        return ClipRandom(self.seed, step, first=first, size=size, device=self.device)
 
     def log_validation(self, name: str, values: Float[Tensor, "..."], *, bar: bool = False) -> None:
         self.log(f"val/{name}", values.mean(), batch_size=len(values), sync_dist=True, prog_bar=bar)

@@ -1,12 +1,13 @@
-"""The training of a discrete video tokenizer: the stage before every recipe that models tokens.
+"""The training of a video tokenizer, into codes or latents: the stage before every recipe that models these.
 
 Reconstruction, a perceptual distance, a patch discriminator whose weight balances its gradient against the
-reconstruction's at the last layer, and the quantiser's own loss. Source: VQGAN (arXiv 2012.09841, eqs. 4-7);
+reconstruction's at the last layer, and what the waist itself asks for: the quantiser's loss, or the weighted
+divergence of a variational autoencoder. Source: VQGAN (arXiv 2012.09841, eqs. 4-7);
 MAGVIT-v2, Loong, VideoWorld and the weights behind LWM were trained in variations of it.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from components.adversarial import AdversarialLoss
 from components.adversarial.adaptive_weight import adaptive_weight
 from components.clip import Clip, ClipSpec
 from components.discriminators import Discriminator
+from components.latent_tokenizers import LatentTokenizer
 from components.metrics.code_usage import CodeUsage
 from components.metrics.lpips import SMALLEST as LPIPS_SMALLEST
 from components.metrics.lpips import lpips, lpips_available
@@ -36,12 +38,13 @@ class TokenizerTraining(Stage):
     adversarial_begin: step from which the discriminator counts; it trains from there on too.
     """
 
+    sharded_calls: ClassVar = {"tokenizer": ("reconstruct", "encode", "decode")}
     automatic_optimization = False  # two optimisers, the tokenizer's step after the discriminator's
 
     def __init__(
         self,
         *,
-        tokenizer: VideoTokenizer,
+        tokenizer: VideoTokenizer | LatentTokenizer,
         discriminator: Discriminator | None,
         adversarial: AdversarialLoss,
         optimizer: Callable[..., Optimizer],
@@ -56,7 +59,8 @@ class TokenizerTraining(Stage):
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.distance = {"l1": F.l1_loss, "l2": F.mse_loss}[reconstruction]
         self.weights, self.adversarial_begin = weights, adversarial_begin
-        self.usage = CodeUsage(codebook_size=tokenizer.codebook_size)
+        coded = isinstance(tokenizer, VideoTokenizer)
+        self.usage = CodeUsage(codebook_size=tokenizer.codebook_size) if coded else None
 
     def check_fits(self, spec: ClipSpec) -> None:
         self.tokenizer.grid(spec.num_frames, spec.height, spec.width)
@@ -72,8 +76,8 @@ class TokenizerTraining(Stage):
         real = pixels(clip["video"])
         optimizers = self.optimizers() if self.judges else [self.optimizers()]
         self.set_learning_rate(self.learning_rate(batch_index))
-        made = self.tokenizer.reconstruct(real)
-        losses = {"reconstruction": self.distance(made.video, real), "quantiser": made.loss}
+        made = self.tokenizer.reconstruct(real, self.random(clip, batch_index))
+        losses = {"reconstruction": self.distance(made.video, real), "waist": made.loss}
         pixel_loss = losses["reconstruction"]
         if self.weights["perceptual"] and min(real.shape[-2:]) >= LPIPS_SMALLEST and lpips_available():
             losses["perceptual"] = lpips(made.video, real).mean()
@@ -110,20 +114,24 @@ class TokenizerTraining(Stage):
         return self.with_initial_rate([self.optimizer(module.parameters()) for module in modules])
 
     def validation_step(self, clip: Clip, batch_index: int) -> None:
-        """Log what comes back from codes, and how many codes it took."""
+        """Log what comes back, and how many codes it took or how far latents are from unit variance."""
         real = pixels(clip["video"])
-        codes = self.tokenizer.encode(real)
-        self.usage.update(codes)
-        self.log_validation("psnr", psnr(self.tokenizer.decode(codes), real), bar=True)
+        coded = self.tokenizer.encode(real)
+        if self.usage is not None:
+            self.usage.update(coded)
+        else:
+            self.log_validation("latent_std", coded.std(dim=(1, 2, 3, 4)))
+        self.log_validation("psnr", psnr(self.tokenizer.decode(coded), real), bar=True)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict({f"val/code_{name}": value for name, value in self.usage.compute().items()})
-        self.usage.reset()
+        if self.usage is not None:
+            self.log_dict({f"val/code_{name}": value for name, value in self.usage.compute().items()})
+            self.usage.reset()
 
     @torch.no_grad()
     def show(self, clip: Clip, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """The truth and what comes back from its codes."""
+        """The truth and what comes back from its codes or latents."""
         return {
             "truth": clip["video"],
-            "from codes": self.tokenizer.decode(self.tokenizer.encode(pixels(clip["video"]))),
+            "reconstructed": self.tokenizer.decode(self.tokenizer.encode(pixels(clip["video"]))),
         }

@@ -70,6 +70,7 @@ class FramePack(WorldModel):
         super().__init__(context_frames=context_frames, seed=seed)
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.text_encoder, self.image_encoder = text_encoder, image_encoder
+        self.no_text: TextFeatures | None = None  # where the cache has it, the encoder need not be loaded
         self.backbone = backbone(
             latent_channels=tokenizer.channels,
             text_dim=text_encoder.dim,
@@ -155,7 +156,8 @@ class FramePack(WorldModel):
         texts = clip["text"] if "text" in clip else [""] * clip_size(clip)
         if "text_tokens" in clip:
             features = TextFeatures(clip["text_tokens"], clip["text_mask"], clip["text_pooled"])
-            features = features.where(dropped, self.text_encoder([""]))
+            nothing = self.text_encoder([""]) if self.no_text is None else self.no_text
+            features = features.where(dropped, nothing.like(features.tokens))
         else:
             kept = ["" if none else text for text, none in zip(texts, dropped.tolist(), strict=True)]
             features = self.text_encoder(kept)

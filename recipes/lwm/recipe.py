@@ -12,7 +12,7 @@ Notation: codes (b, f, n) are n numbers a frame; a frame is n + 1 tokens, its co
 
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -49,6 +49,8 @@ class LWM(WorldModel):
     image_sampling: of a first frame from text. video_sampling: of all that comes after a frame.
     longest_answer: text tokens.
     """
+
+    sharded_calls: ClassVar = {"vocabulary": ("embed", "losses", "logits")}
 
     def __init__(
         self,

@@ -8,13 +8,20 @@ from launch.compose import compose, recipe_folders
 from launch.run import build_model, open_source, prepare
 
 FEW = ["loader.batch_size=2", "loader.val_clips=2", "trainer.max_steps=4", "trainer.val_check_interval=4"]
+FEW_OF = {"framepack": ["stages.cache.callbacks.writer.train_clips=8"]}
+
+
+def begun(recipe: str) -> list[str]:
+    """The command of a small run of a recipe, so far as all such runs share it."""
+    return [f"recipe={recipe}", *FEW, *FEW_OF.get(recipe, [])]
 
 
 def configured(recipe: str, *tokens: str) -> dict:
-    """A recipe's last stage, composed and checked."""
-    stages, problems = compose(parse([f"recipe={recipe}", *FEW, *tokens]))
+    """A recipe's last stage, composed and checked; without a cache, which no stage before has made."""
+    stages, problems = compose(parse([*begun(recipe), *tokens]))
     assert problems == []
     raw = list(stages.values())[-1]
+    raw.pop("cache", None)
     prepare(raw)
     return raw
 

@@ -17,7 +17,7 @@ from launch.main import main
 from launch.presets import kind_of_component
 from launch.problems import CommandError
 from recipes.world_model import WorldModel
-from tests.recipes.conftest import FEW, built, configured, take_step
+from tests.recipes.conftest import begun, built, configured, take_step
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = ["~callbacks.rollouts", "~callbacks.throughput"]
@@ -78,18 +78,23 @@ def test_export_loads_with_nothing_else(recipe, tmp_path, generator):
 def finished(request, tmp_path_factory):
     """A finished run of four steps with a checkpoint after two."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    tokens = [*FEW, *QUIET, "callbacks.checkpoint.every=2", "callbacks.checkpoint.keep=9", f"run_dir={run}"]
+    tokens = [*QUIET, "callbacks.checkpoint.every=2", "callbacks.checkpoint.keep=9", f"run_dir={run}"]
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(run.parent)  # what runs keep for others is kept here
-        assert main([f"recipe={request.param}", *tokens]) == 0
+        assert main([*begun(request.param), *tokens]) == 0
     return request.param, run
+
+
+def trained_in(run: Path) -> list[Path]:
+    """The stages of a finished run that train something."""
+    return [stage for stage in stages_in(run) if (stage / "model").is_dir()]
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
     """What every stage of a run has exported."""
     return {
         f"{stage.name}/{name}": tensor
-        for stage in stages_in(run)
+        for stage in trained_in(run)
         for name, tensor in load_file(stage / "model" / "model.safetensors").items()
     }
 
@@ -100,7 +105,7 @@ def test_resume_is_bit_for_bit(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stopped = tmp_path / "stopped"
     shutil.copytree(run, stopped)
-    for stage in stages_in(stopped):
+    for stage in trained_in(stopped):
         (stage / "result.json").unlink()
         shutil.rmtree(stage / "model")
         (stage / "checkpoints" / "step_00000004.ckpt").unlink()
@@ -122,7 +127,7 @@ def test_two_processes_equal_one_on_the_same_global_batch(recipe, tmp_path):
     weights = []
     for name, devices, size in (("one", 1, 4), ("two", 2, 2)):
         tokens = [
-            f"recipe={recipe}", *QUIET, f"run_dir={tmp_path / name}",
+            *begun(recipe), *QUIET, f"run_dir={tmp_path / name}",
             f"loader.batch_size={size}", "loader.val_clips=4",
             "trainer.max_steps=2", "optimizer=sgd", "optimizer.lr=1e-3", "optimizer.momentum=0.0",
             "trainer.accelerator=cpu", f"trainer.devices={devices}",

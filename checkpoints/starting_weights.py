@@ -1,0 +1,31 @@
+"""What a training starts from: weights of another run, or public ones."""
+
+from pathlib import Path
+
+from torch import nn
+
+from checkpoints import diffusers_transformers
+from checkpoints.own import CheckpointError, load_parts, public_transformer, read_weights
+
+
+def start_from(model: nn.Module, path: Path) -> list[str]:
+    """Give a model the weights that a path has for it; returns what the user should know, line by line.
+
+    path: what `find_weights` finds, of whose parts those are taken that the model has; or a transformer's
+        folder in diffusers' format, for the model's backbone.
+
+    Raises:
+        CheckpointError: names the first tensor that does not fit.
+    """
+    folder = public_transformer(path)
+    if folder is None:
+        _, state = read_weights(path)
+        left = load_parts(model, state, path)
+        told = f"weights from {path}; not of {', '.join(left)}, which only one of the models has"
+        return [told] if left else []
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise CheckpointError(f"{path}: weights of a transformer, and {type(model).__name__} has no backbone")
+    filled = diffusers_transformers.fill(folder=folder, backbone=backbone)
+    told = f"backbone from {folder}: {filled.taken} tensors"
+    return [f"{told}; new against it: {', '.join(filled.fresh)}" if filled.fresh else told]

@@ -1,0 +1,120 @@
+"""FramePack from the command line: public weights in, low-rank training on own videos, public weights out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from checkpoints.diffusers_configs import settings
+from components.backbones.denoiser import Condition, Segment
+from launch import export_weights
+from launch.main import main
+from recipes.stage import Stage
+from tests.components.test_hunyuan_video import called
+from tests.media import write_video
+from tests.recipes.conftest import begun, built
+
+SMALL = [
+    "model.backbone.num_heads=2", "model.backbone.head_dim=16", "model.backbone.rope_axes=[4,6,6]",
+    "model.backbone.num_layers=1", "model.backbone.num_single_layers=1", "text_encoder.dim=16",
+    "tokenizer.widths=[8,16]",
+]  # fmt: skip
+WHOLE = ["model.backbone.guidance=true", "model.distilled_guidance=10.0"]
+TARGETS = "model.finetuning.targets=[to_q,to_v,proj_mlp]"
+
+
+@pytest.fixture(scope="module")
+def image_encoder(tmp_path_factory) -> list[str]:
+    """The options that name a tiny SigLIP."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.SiglipVisionConfig(**sizes, image_size=16, patch_size=8)
+    folder = tmp_path_factory.mktemp("siglip")
+    transformers.SiglipVisionModel(config).save_pretrained(folder / "image_encoder")
+    named = ["path=" + str(folder), "dim=12", "precision=float32"]
+    return ["image_encoder=siglip", *(f"image_encoder.{option}" for option in named)]
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory, image_encoder) -> Path:
+    """A checkpoint in FramePack's public layout, in several files with an index."""
+    diffusers = pytest.importorskip("diffusers")
+    config = settings(built("framepack", *SMALL, *WHOLE, *image_encoder)[0].backbone)
+    torch.manual_seed(1)
+    model = getattr(diffusers, config["_class_name"]).from_config(config)
+    folder = tmp_path_factory.mktemp("public")
+    model.save_pretrained(folder, max_shard_size="100KB")
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for i in range(3):
+        write_video(folder / f"{i}.mp4", num_frames=40)
+        (folder / f"{i}.txt").write_text(f"numbers {i}")
+    return folder
+
+
+def section() -> dict[str, Any]:
+    """What a backbone is called with: a section, its packed history, a condition."""
+    draw = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=draw)
+
+    segments = [(16, 4, 1), (2, 2, 17), (2, 1, 0)]
+    context = [
+        Segment(normal(1, frames, 8, 8, 8), (first + torch.arange(frames))[None], kernel)
+        for frames, kernel, first in segments
+    ]
+    condition = Condition(
+        normal(1, 5, 16),
+        torch.ones(1, 5, dtype=torch.bool),
+        normal(1, 16),
+        normal(1, 4, 12),
+        torch.tensor([10.0]),
+    )
+    return dict(
+        x=normal(1, 2, 8, 8, 8), sigma=torch.tensor([0.7]), indices=torch.tensor([[19, 20]]),
+        context=context, condition=condition,
+    )  # fmt: skip
+
+
+def test_public_weights_are_fine_tuned_on_videos_and_made_public(
+    public, image_encoder, videos, tmp_path, monkeypatch, capsys
+):
+    diffusers = pytest.importorskip("diffusers")
+    pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    tokens = [
+        *begun("framepack"), *SMALL, *WHOLE, *image_encoder, f"weights={public}", "run_dir=run",
+        "data=videos", f"data.root={videos}", "stages.tokenizer.clip.num_frames=9",
+        "model.finetuning=lora", "model.finetuning.rank=2", TARGETS, "optimizer.lr=0.05",
+        "~callbacks.rollouts", "~callbacks.throughput",
+    ]  # fmt: skip
+    assert main(tokens) == 0
+    said = capsys.readouterr().out
+    assert f"backbone from {public}" in said
+    assert export_weights.main(["ckpt=run", "to=out"]) == 0
+    assert "from_pretrained" in capsys.readouterr().out
+
+    trained = Stage.load(Path("run"))
+    assert trained.finetuning.matched > 0
+    config = settings(trained.backbone)
+    kind = getattr(diffusers, config["_class_name"])
+    before, after = (kind.from_pretrained(folder).eval() for folder in (public, "out"))
+    with torch.no_grad():
+        ours, theirs, base = (
+            trained.backbone(**section()),
+            called(after, **section()),
+            called(before, **section()),
+        )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert (ours - base).abs().max() > 1e-3  # it has learned something
+    moved = dict(after.named_parameters())
+    assert torch.equal(moved["proj_out.weight"], dict(before.named_parameters())["proj_out.weight"])
+    key = "clean_x_embedder.proj_4x.weight"
+    assert not torch.equal(moved[key], dict(before.named_parameters())[key])  # patch layers train in full
