@@ -90,13 +90,15 @@ def _bytes(video: torch.Tensor) -> torch.Tensor:
 
 
 def first_clips(trainer: Trainer, count: int) -> list[Clip]:
-    """The first `count` clips that validation sees; none where there is no validation."""
+    """The first `count` clips of one size that validation sees; none where there is no validation."""
     loader = trainer.val_dataloaders
     loader = loader[0] if isinstance(loader, list) else loader
     batches: list[Clip] = []
     if loader is None:
         return batches
     for batch in loader:
+        if batches and batch["video"].shape[1:] != batches[0]["video"].shape[1:]:
+            continue  # of another bucket; one picture shows videos of one size
         batches.append(_first(batch, count))
         count -= len(batches[-1]["video"])
         if count == 0:

@@ -92,12 +92,13 @@ class FramePack(WorldModel):
 
     def check_fits(self, spec: ClipSpec) -> None:
         super().check_fits(spec)
-        length, *_ = self.tokenizer.grid(spec.num_frames, spec.height, spec.width)
         least = self.begun + self.memory.section
-        if length < least:
-            told = f"a clip has {length} latent frames, what is known and one section {least}"
-            raise ValueError(f"{told}: set clip.num_frames to more, or a smaller g in model.memory.structure")
-        self.tokenizer.grid(self.known(self.context_frames), spec.height, spec.width)
+        for frames, height, width in spec.sizes():
+            length, *_ = self.tokenizer.grid(frames, height, width)
+            if length < least:
+                told = f"a clip has {length} latent frames, what is known and one section {least}"
+                raise ValueError(f"{told}: set clip.num_frames to more, or less g in model.memory.structure")
+            self.tokenizer.grid(self.known(self.context_frames), height, width)
 
     # ------------------------------------------------------------------------------------- training (2.8)
 
