@@ -1,8 +1,8 @@
 """What cached and bucketed latents gain: `python benchmarks/latents.py [threads=1] [repeats=5] [PART ...]`.
 
-cached    clips/s of FramePack's tiny training, loader and step, from a cache and encoding on the way; with the
-          recipe's tokenizer, and with a larger one, which costs more than a step, as public ones do.
-          Share of a step that is spent waiting for cached clips.
+cached    clips/s of FramePack's tiny training, loader and step, from a cache and encoding on the way: with
+          the recipe's tokenizer, and with a larger one, which costs more than a step, as public ones do;
+          the share of a step that is spent waiting for cached clips
 bucketed  clips/s of steps over latents of mixed lengths and shapes, in buckets and padded to the largest
 In one process, in turns, medians.
 """

@@ -1,11 +1,20 @@
-"""What a training starts from: weights of another run, or public ones."""
+"""What a training starts from: weights of another run, public ones, or where it was stopped."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
 from checkpoints import diffusers_transformers
-from checkpoints.own import CheckpointError, load_parts, public_transformer, read_weights
+from checkpoints.own import (
+    CheckpointError,
+    Refused,
+    check_whole,
+    checkpoints_in,
+    load_parts,
+    public_transformer,
+    read_weights,
+)
 
 
 def start_from(model: nn.Module, path: Path) -> list[str]:
@@ -29,3 +38,21 @@ def start_from(model: nn.Module, path: Path) -> list[str]:
     filled = diffusers_transformers.fill(folder=folder, backbone=backbone)
     told = f"backbone from {folder}: {filled.taken} tensors"
     return [f"{told}; new against it: {', '.join(filled.fresh)}" if filled.fresh else told]
+
+
+def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint of a stage that can be read; one cut short is passed over with a warning.
+
+    Raises:
+        Refused: one holds objects; it was not written by a run.
+    """
+    for path in reversed(checkpoints_in(folder)):
+        try:
+            check_whole(path)
+        except Refused:
+            raise
+        except CheckpointError as error:
+            say(f"warning: {error}; trying the one before")
+        else:
+            return path
+    return None

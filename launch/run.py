@@ -18,13 +18,11 @@ from checkpoints.build import build, locate
 from checkpoints.files import CheckpointFiles
 from checkpoints.own import (
     CheckpointError,
-    Refused,
     check_whole,
-    checkpoints_in,
     export,
     public_transformer,
 )
-from checkpoints.starting_weights import start_from
+from checkpoints.starting_weights import newest_whole, start_from
 from components.metrics.lpips import lpips_available, lpips_hint
 from datamodules import SourceError
 from launch.check import check
@@ -162,7 +160,9 @@ def run_stage(
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-        does = f"{steps} steps, writing to {folder}" if model.trains else "every clip once"
+        weights_trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        does = f"{steps} steps of {weights_trained:,} weights, writing to {folder}"
+        does = does if model.trains else "every clip once"
         say(f"stage {resolved['stage']}: {does}")
         if model.trains and not lpips_available():
             say(lpips_hint())
@@ -236,24 +236,6 @@ def run_stages(
         if (folder / "model").is_dir():
             weights = folder / "model"
     return outcomes
-
-
-def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint of a stage that can be read; one cut short is passed over with a warning.
-
-    Raises:
-        Refused: one holds objects; it was not written by a run.
-    """
-    for path in reversed(checkpoints_in(folder)):
-        try:
-            check_whole(path)
-        except Refused:
-            raise
-        except CheckpointError as error:
-            say(f"warning: {error}; trying the one before")
-        else:
-            return path
-    return None
 
 
 def _local_processes() -> int:

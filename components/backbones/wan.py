@@ -35,6 +35,8 @@ class Wan(nn.Module):
     2504.12626), ported to Wan as in Helios (arXiv 2603.04379).
     """
 
+    blocks: "BlockList"
+
     def __init__(
         self,
         *,

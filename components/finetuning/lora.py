@@ -58,8 +58,9 @@ class Lora:
 
         alpha / rank is in B already: not all that reads such weights knows of alpha.
         """
+        scale = self.alpha / self.rank
         return {
-            name.replace(f".{ADAPTER}.", "."): tensor * (self.alpha / self.rank if ".lora_B." in name else 1.0)
+            name.replace(f".{ADAPTER}.", "."): tensor * scale if ".lora_B." in name else tensor
             for name, tensor in denoiser.state_dict().items()
             if ".lora_" in name
         }

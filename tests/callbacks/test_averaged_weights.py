@@ -1,4 +1,4 @@
-"""Averages of weights: their formula, where they are seen, and what a checkpoint holds. Sharded: test_sharding."""
+"""Averages of weights: their formula, where they are seen, what a checkpoint holds; also in test_sharding."""
 
 from types import SimpleNamespace
 
@@ -37,7 +37,7 @@ def averaged(values: list[float]) -> tuple[Module, AveragedWeights]:
 
 
 def test_the_average_is_that_of_lightning():
-    model, callback = averaged([1.0, 5.0, 2.0])
+    _, callback = averaged([1.0, 5.0, 2.0])
     theirs, other = EMAWeightAveraging(decay=0.75), Module()
     theirs.setup(SimpleNamespace(), other, "fit")
     for number, value in enumerate([1.0, 5.0, 2.0], 1):

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.checkpoint import HuggingFaceStorageWriter
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from checkpoints.own import CheckpointError, Refused, check_whole, find_weights, load_model, read_checkpoint
 from checkpoints.sharded import write
+from checkpoints.starting_weights import newest_whole
 from launch.fsdp import FSDP
-from launch.run import newest_whole
 from recipes.stage import Stage
 from tests.recipes.sharded_runs import main, start
 from tests.stress.kill_and_resume import differences
@@ -151,41 +154,31 @@ def test_a_folder_cut_short_is_passed_over(stopped, harm):
 
 
 @pytest.fixture
-def alone(tmp_path):
-    """A group of one process, as far as torch is concerned."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
-    )
-    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+def shared(tmp_path):
+    """Three ones, sharded in a group of one process."""
+    store = f"file://{tmp_path / 'store'}"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
+    yield distribute_tensor(torch.ones(3), init_device_mesh("cpu", (1,)), [Shard(0)])
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("place", ["shares", "meta"])
-def test_a_full_disk_is_an_error_of_the_disk(alone, tmp_path, monkeypatch, place):
+def test_a_full_disk_is_an_error_of_the_disk(shared, tmp_path, monkeypatch, place):
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    writer = torch.distributed.checkpoint.HuggingFaceStorageWriter
-    monkeypatch.setattr(*((writer, "write_data") if place == "shares" else (torch, "save")), full)
-    shared = torch.distributed.tensor.ones(
-        3, device_mesh=alone, placements=[torch.distributed.tensor.Shard(0)]
-    )
+    where = (HuggingFaceStorageWriter, "write_data") if place == "shares" else (torch, "save")
+    monkeypatch.setattr(*where, full)
     with pytest.raises(OSError, match="No space left") as caught:
         write({"state_dict": {"weight": shared}}, tmp_path / "step")
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_containers_are_kept_as_they_are(alone, tmp_path):
-    shared = torch.distributed.tensor.ones(
-        3, device_mesh=alone, placements=[torch.distributed.tensor.Shard(0)]
-    )
+def test_containers_are_kept_as_they_are(shared, tmp_path):
     inside = {"list": [1, shared, {"x": (2.0, None)}], "empty": {}, 3: torch.zeros(2), "name": "n"}
     write({"state": inside, "other": 1}, tmp_path / "step")
-    back = read_checkpoint(tmp_path / "step")
-    assert (
-        differences(back, {"state": inside | {"list": [1, torch.ones(3), {"x": (2.0, None)}]}, "other": 1})
-        == []
-    )
+    whole = inside | {"list": [1, torch.ones(3), {"x": (2.0, None)}]}
+    assert differences(read_checkpoint(tmp_path / "step"), {"state": whole, "other": 1}) == []
     assert read_checkpoint(tmp_path / "step", parts=("other",)) == {"other": 1}
 
 
