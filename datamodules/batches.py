@@ -157,12 +157,13 @@ def handed_out(items: Iterable[Batch | Failure], awaited: Callable[[int], str]) 
             item = next(batches)
         except StopIteration:
             return
-        except RuntimeError as error:  # of the DataLoader: what a dataset raises comes as a Failure
-            said = str(error).splitlines()[0]
+        except (RuntimeError, ConnectionError, EOFError) as error:  # what a dataset raises comes as a Failure
+            said = str(error).partition("\n")[0]
+            ended = not isinstance(error, RuntimeError)  # in the middle of handing over a batch
             if "timed out" in said:
                 reason, clips = "hangs", awaited(1)
                 do = "mend or remove it, or raise loader.timeout where decoding is only slow"
-            elif "exited unexpectedly" in said:  # what it had made and not yet handed over is lost with it
+            elif ended or "exited unexpectedly" in said:  # what it had made and not yet handed over is lost with it
                 ahead = max(1, getattr(items, "num_workers", 1)) * 2
                 reason, clips = "died", awaited(ahead)
                 do = "mend or remove it, or take fewer loader.num_workers where memory ran out"

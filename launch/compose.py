@@ -158,6 +158,8 @@ def is_swap(config: Config, key: str, value: Any) -> bool:
 def kind_at(config: Config, key: str) -> Any:
     """The kind of component that belongs at a key, or None where plain values belong."""
     now = find(config, key)
+    if isinstance(now, str) and now.startswith("${") and now.endswith("}"):
+        return kind_at(config, now[2:-1])
     if is_node(now):
         return kind_of_component(now["_component_"])
     parents, _, leaf = key.rpartition(".")

@@ -25,6 +25,9 @@ class EvaluateOptions:
     split: str = field(default="test", metadata={"help": "contexts from train, val or test"})
     clips: int = field(default=64, metadata={"help": "clips of each group"})
     batch_size: int = field(default=8, metadata={"help": "clips at a time"})
+    context_frames: int | None = field(
+        default=None, metadata={"help": "frames that are given; null = as many as in training"}
+    )
     seed: int = field(default=0, metadata={"help": "of the samples"})
     out: Path | None = field(default=None, metadata={"help": "folder to write to; null = beside the run"})
 
@@ -97,7 +100,12 @@ def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, d
     suite = build(node)
     if not isinstance(suite, Suite):  # it asks the model itself
         return {options.split: _asked(suite, model, config)}
+    if options.context_frames is not None:
+        model.context_frames = options.context_frames
     trained = config["clip"]["num_frames"] - model.context_frames
+    if model.context_frames < 1 or trained < 1:
+        told = f"a clip has {config['clip']['num_frames']} frames; give at least 1 and leave 1 to predict"
+        raise CommandError([Problem(f"context_frames={model.context_frames}", told)])
     horizon = max(1, round(suite.horizon * trained))
     predictors: dict[str, Any] = {
         "model": ModelPredictor(model),

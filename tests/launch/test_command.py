@@ -83,7 +83,7 @@ def test_a_tilde_deletes():
 
 
 def test_callbacks_take_new_members_by_name():
-    assert composed("callbacks.ema=ema")["callbacks"]["ema"]["_component_"].endswith("EMAWeightAveraging")
+    assert composed("callbacks.ema=ema")["callbacks"]["ema"]["_component_"].endswith("AveragedWeights")
 
 
 def test_near_names_are_suggested_and_far_ones_are_not():
