@@ -163,7 +163,7 @@ def handed_out(items: Iterable[Batch | Failure], awaited: Callable[[int], str]) 
             if "timed out" in said:
                 reason, clips = "hangs", awaited(1)
                 do = "mend or remove it, or raise loader.timeout where decoding is only slow"
-            elif ended or "exited unexpectedly" in said:  # what it had made and not yet handed over is lost with it
+            elif ended or "exited unexpectedly" in said:  # what it had not yet handed over is lost with it
                 ahead = max(1, getattr(items, "num_workers", 1)) * 2
                 reason, clips = "died", awaited(ahead)
                 do = "mend or remove it, or take fewer loader.num_workers where memory ran out"
