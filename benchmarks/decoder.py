@@ -229,6 +229,17 @@ def decode(repeats: int) -> None:
         print(f"{'same tokens':34} {(made['ours'] == made['theirs']).float().mean():8.1%}")
 
 
+def run_parts(script: str, parts: dict[str, Callable[[int], None]], words: list[str]) -> None:
+    """Run the parts that are named, or all, with the threads and repeats of `threads=` and `repeats=`."""
+    options = dict(word.split("=") for word in words if "=" in word)
+    torch.set_num_threads(int(options.get("threads", 1)))
+    chosen = [word for word in words if "=" not in word] or list(parts)
+    if unknown := set(chosen) - set(parts):
+        sys.exit(f"{script}: no part {', '.join(sorted(unknown))}; there are: {', '.join(parts)}")
+    for part in chosen:
+        parts[part](int(options.get("repeats", 5)))
+
+
 def main(words: list[str]) -> None:
     options = dict(word.split("=") for word in words if "=" in word)
     threads, repeats = int(options.get("threads", 1)), int(options.get("repeats", 5))

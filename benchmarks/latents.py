@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lightning.pytorch import Trainer
 
-from benchmarks.decoder import in_turns, show, show_ratio
+from benchmarks.decoder import in_turns, run_parts, show, show_ratio
 from callbacks.latent_writer import LatentWriter
 from components.clip import Clip
 from datamodules.latent_cache import LatentCache
@@ -125,16 +125,5 @@ def latents(size: tuple[int, ...]) -> Clip:
     return Clip(latents=made, text=["a red square moves left"] * BATCH, id=[str(i) for i in range(BATCH)])
 
 
-def main(words: list[str]) -> None:
-    options = dict(word.split("=") for word in words if "=" in word)
-    torch.set_num_threads(int(options.get("threads", 1)))
-    parts = {"cached": cached, "bucketed": bucketed}
-    chosen = [word for word in words if "=" not in word] or list(parts)
-    if unknown := set(chosen) - set(parts):
-        sys.exit(f"latents.py: no part {', '.join(sorted(unknown))}; there are: {', '.join(parts)}")
-    for part in chosen:
-        parts[part](int(options.get("repeats", 5)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_parts("latents.py", {"cached": cached, "bucketed": bucketed}, sys.argv[1:])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.decoder import Ours, in_turns, llama, same_weights, show, show_ratio
+from benchmarks.decoder import Ours, in_turns, llama, run_parts, same_weights, show, show_ratio
 from components.attention.rope import Rope
 from components.backbones.causal_decoder import CausalDecoder
 from components.samplers.generation import Prompt, generate_frames
@@ -124,16 +124,5 @@ class _OneSpace(torch.nn.Module):
         return self.model.head(hidden)
 
 
-def main(words: list[str]) -> None:
-    options = dict(word.split("=") for word in words if "=" in word)
-    torch.set_num_threads(int(options.get("threads", 1)))
-    parts = {"packing": packing, "video": video}
-    chosen = [word for word in words if "=" not in word] or list(parts)
-    if unknown := set(chosen) - set(parts):
-        sys.exit(f"lwm.py: no part {', '.join(sorted(unknown))}; there are: {', '.join(parts)}")
-    for part in chosen:
-        parts[part](int(options.get("repeats", 5)))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_parts("lwm.py", {"packing": packing, "video": video}, sys.argv[1:])
