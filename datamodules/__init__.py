@@ -5,6 +5,8 @@
 | bouncing_balls | nothing: simulates and renders balls, with exact states | - |
 | fork | nothing: a disc that turns left or right behind the context; every valid future is known | - |
 | moving_shapes | nothing: a coloured shape moves; captions, questions, captions read back from pixels | - |
+| go | Go games that come with it, that GNU Go plays, or SGF; boards and what Black should play | open-spiel |
+| video_go_bench | the published shards of Video-GoBench: pictures of 9x9 Go and of the best moves | - |
 | videos | files, globs, folders, lists; image folders; .npz | - |
 | lerobot | LeRobotDataset v3.0 and v2.1, folder or hub id | - |
 | huggingface | any `datasets` source with a video or image-sequence column | - |
