@@ -11,21 +11,18 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from components.adversarial import AdversarialLoss
-from components.adversarial.adaptive_weight import adaptive_weight
 from components.clip import Clip, ClipSpec
 from components.discriminators import Discriminator
 from components.latent_tokenizers import LatentTokenizer
 from components.metrics.code_usage import CodeUsage
-from components.metrics.lpips import SMALLEST as LPIPS_SMALLEST
-from components.metrics.lpips import lpips, lpips_available
 from components.metrics.psnr import psnr
 from components.schedules import Schedule
 from components.tokenizers import VideoTokenizer
+from recipes.reconstruction import check_discriminator, reconstruction_step
 from recipes.stage import Stage
 from recipes.world_model import pixels
 
@@ -63,54 +60,23 @@ class TokenizerTraining(Stage):
         self.usage = CodeUsage(codebook_size=tokenizer.codebook_size) if coded else None
 
     def check_fits(self, spec: ClipSpec) -> None:
-        self.tokenizer.grid(spec.num_frames, spec.height, spec.width)
-        if self.discriminator is not None and self.discriminator.num_frames > spec.num_frames:
-            told = f"judges {self.discriminator.num_frames} frames, a clip has {spec.num_frames}"
-            raise ValueError(f"the discriminator {told}: set its num_frames or clip.num_frames")
-
-    @property
-    def judges(self) -> list[Discriminator]:
-        return [] if self.discriminator is None else [self.discriminator]
+        for size in spec.sizes():
+            self.tokenizer.grid(*size)
+        check_discriminator(self.discriminator, spec)
 
     def training_step(self, clip: Clip, batch_index: int) -> None:
-        real = pixels(clip["video"])
-        optimizers = self.optimizers() if self.judges else [self.optimizers()]
         self.set_learning_rate(self.learning_rate(batch_index))
+        real = pixels(clip["video"])
         made = self.tokenizer.reconstruct(real, self.random(clip, batch_index))
-        losses = {"reconstruction": self.distance(made.video, real), "waist": made.loss}
-        pixel_loss = losses["reconstruction"]
-        if self.weights["perceptual"] and min(real.shape[-2:]) >= LPIPS_SMALLEST and lpips_available():
-            losses["perceptual"] = lpips(made.video, real).mean()
-            pixel_loss = pixel_loss + self.weights["perceptual"] * losses["perceptual"]
-        loss = pixel_loss + made.loss
-        if self.discriminator is not None and batch_index >= self.adversarial_begin:
-            judged = self.discriminator_loss(real, made.video.detach())
-            self.update(optimizers[1], judged)
-            losses["discriminator"] = judged
-            losses["adversarial"] = self.adversarial.generator(self.logits(made.video))
-            weight = adaptive_weight(pixel_loss, losses["adversarial"], self.tokenizer.last_layer)
-            loss = loss + self.weights["adversarial"] * weight * losses["adversarial"]
-            self.log("train/adaptive_weight", weight)
-        self.update(optimizers[0], loss)
-        self.log("train/loss", loss, prog_bar=True)
+        losses = reconstruction_step(
+            self, made.video, real, made.loss, self.tokenizer.last_layer, batch_index
+        )
+        self.log("train/loss", losses.pop("loss"), prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in losses.items()})
 
-    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        return self.adversarial.discriminator(*self.logits(torch.cat([real, fake])).chunk(2))
-
-    def logits(self, video: Float[Tensor, "b t 3 h w"]) -> Tensor:
-        """Of the first piece as long as the discriminator judges; every frame where that is one."""
-        length = self.discriminator.num_frames
-        pieces = video.flatten(0, 1).unsqueeze(1) if length == 1 else video[:, :length]
-        return self.discriminator(pieces)[0]
-
-    def update(self, optimizer: Optimizer, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-
     def configure_optimizers(self) -> list[Optimizer]:
-        modules: list[nn.Module] = [self.tokenizer, *self.judges]
+        judges = [] if self.discriminator is None else [self.discriminator]
+        modules: list[nn.Module] = [self.tokenizer, *judges]
         return self.with_initial_rate([self.optimizer(module.parameters()) for module in modules])
 
     def validation_step(self, clip: Clip, batch_index: int) -> None:

@@ -2,7 +2,9 @@
 
 | name | l of a clip of t frames | i, j of a frame | a code sees | paper |
 |---|---|---|---|---|
-| vqgan | t | h / 2^(levels - 1), w / 2^(levels - 1) | its frame | VQGAN; LWM's sizes as vqgan_lwm |
+| vqgan | t | h / 2^(levels - 1), w / 2^(levels - 1) | its frame | VQGAN |
+
+vqgan_lwm and vqgan_videoworld are of published sizes.
 
 The codebook belongs to the quantiser inside, a component of its own kind.
 """
