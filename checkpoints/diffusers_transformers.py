@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from checkpoints.diffusers_configs import beyond, compare, settings
 from checkpoints.own import CONFIG, PUBLIC, CheckpointError
+from checkpoints.public_files import indexed, opened, read_config
 from components.backbones.context_patches import ContextPatches
 from components.backbones.wan import Wan
 from components.finetuning.lora import Lora, plain
@@ -41,7 +41,7 @@ def fill(*, folder: Path, backbone: nn.Module) -> Filled:
     Raises:
         CheckpointError: names what differs in the two configurations, or the first tensor without a place.
     """
-    compare(_read_json(folder / CONFIG), settings(backbone), folder / CONFIG)
+    compare(read_config(folder / CONFIG), settings(backbone), folder / CONFIG)
     places = {plain(name): tensor for name, tensor in backbone.state_dict().items() if ".lora_" not in name}
     files = _index(folder)
     for name, file in files.items():
@@ -108,41 +108,14 @@ def save_additions(*, finetuning: Lora, backbone: nn.Module, folder: Path) -> di
 
 def _index(folder: Path) -> dict[str, Path]:
     """The file of each tensor."""
-    if (folder / PUBLIC).is_file():
-        files = [folder / PUBLIC]
-    else:
-        try:
-            names = set(_read_json(folder / INDEX)["weight_map"].values())
-        except (KeyError, AttributeError, TypeError) as error:
-            raise CheckpointError(f"{folder / INDEX}: not an index of weights") from error
-        files = [folder / Path(name).name for name in sorted(names)]
-    return {name: file for file in files for name in _opened(file).keys()}  # noqa: SIM118
-
-
-def _opened(file: Path) -> Any:
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such file")
-    try:
-        return safe_open(file, "pt")
-    except Exception as error:  # of safetensors' own kind, not public
-        raise CheckpointError(f"{file}: not a readable safetensors file, perhaps cut short") from error
+    whole = folder / PUBLIC
+    files = [whole] if whole.is_file() else indexed(folder / INDEX)
+    return {name: file for file in files for name in opened(file).keys()}  # noqa: SIM118
 
 
 def _tensors(index: dict[str, Path]) -> Iterator[tuple[str, Tensor]]:
     """Tensors one at a time in memory, file by file."""
     for file in dict.fromkeys(index.values()):
-        opened = _opened(file)
+        file_open = opened(file)
         for name in (name for name, holder in index.items() if holder == file):
-            yield name, opened.get_tensor(name)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text())
-    except OSError as error:
-        raise CheckpointError(f"{file}: no such file") from error
-    except ValueError as error:
-        raise CheckpointError(f"{file}: not valid JSON") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file}: not the configuration of a model")
-    return value
+            yield name, file_open.get_tensor(name)

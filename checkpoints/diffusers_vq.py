@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from checkpoints.own import CONFIG, CheckpointError
+from checkpoints.public_files import read_config
 from components.quantizers.vq import VectorQuantizer
 from components.tokenizers.layers import SpatialAttention
 from components.tokenizers.vqgan import VQGAN
@@ -141,12 +142,7 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
 
 def _sizes(file: Path) -> dict[str, Any]:
     """Arguments of VQGAN and, as codebook_size and dim, of its quantizer, from a VQModel's config.json."""
-    try:
-        config = json.loads(file.read_text())
-    except OSError as error:
-        raise CheckpointError(f"{file}: no such file; expected a folder of a diffusers VQModel") from error
-    except ValueError as error:
-        raise CheckpointError(f"{file}: not valid JSON") from error
+    config = read_config(file, of="diffusers VQModel")
     expected = {"_class_name": "VQModel", "act_fn": "silu", "norm_type": "group"}
     expected |= {"in_channels": 3, "out_channels": 3}
     for key, value in expected.items():

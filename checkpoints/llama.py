@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from checkpoints.own import CONFIG, WEIGHTS, CheckpointError
+from checkpoints.public_files import indexed, opened, read_config
 from components.attention.rope import Rope
 from components.backbones.causal_decoder import CausalDecoder
 from components.vocabularies.table import Table
@@ -169,22 +169,12 @@ def _files(path: Path) -> list[Path]:
     if not (path / INDEX).is_file():
         other = "weights of another format" if any(path.glob("*.bin")) else "no weights"
         raise CheckpointError(f"{path}: holds {other}; expected {WEIGHTS} or {INDEX}")
-    try:
-        names = sorted(set(json.loads((path / INDEX).read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path / INDEX}: not an index of weights") from error
-    return [path / Path(name).name for name in names]
+    return indexed(path / INDEX)
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
     """The file's tensors, one at a time in memory."""
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such file")
-    try:
-        opened = safe_open(file, "pt")
-    except Exception as error:  # of safetensors' own kind, not public
-        raise CheckpointError(f"{file}: not a readable safetensors file, perhaps cut short") from error
-    with opened as tensors:
+    with opened(file) as tensors:
         for name in tensors.keys():  # noqa: SIM118
             yield name, tensors.get_tensor(name)
 
@@ -194,16 +184,7 @@ def _config_file(path: Path) -> Path:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    file = _config_file(path)
-    try:
-        config = json.loads(file.read_text())
-    except OSError as error:
-        raise CheckpointError(f"{file}: no such file; expected a folder of a LlamaForCausalLM") from error
-    except ValueError as error:
-        raise CheckpointError(f"{file}: not valid JSON") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{file}: not the configuration of a model")
-    return config
+    return read_config(_config_file(path), of="LlamaForCausalLM")
 
 
 def _decoder(config: dict[str, Any], file: Path) -> CausalDecoder:

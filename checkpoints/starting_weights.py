@@ -1,8 +1,9 @@
 """What a training starts from: weights of another run, public ones, or where it was stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from safetensors import safe_open
 from torch import nn
 
 from checkpoints import diffusers_transformers
@@ -38,6 +39,17 @@ def start_from(model: nn.Module, path: Path) -> list[str]:
     filled = diffusers_transformers.fill(folder=folder, backbone=backbone)
     told = f"backbone from {folder}: {filled.taken} tensors"
     return [f"{told}; new against it: {', '.join(filled.fresh)}" if filled.fresh else told]
+
+
+def with_parts_of(node: Mapping[str, object], finished: list[Path]) -> list[Path]:
+    """Of finished models' folders those that have a part by the name of an argument of a model's node."""
+    return [folder for folder in finished if part_names(folder) & node.keys()]
+
+
+def part_names(folder: Path) -> set[str]:
+    """Names of the parts that an exported model has weights of."""
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        return {name.partition(".")[0] for name in file.keys()}  # noqa: SIM118, it is no mapping
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Path | None:

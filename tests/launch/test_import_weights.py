@@ -153,10 +153,11 @@ def test_lwms_own_files_keep_their_logits_and_codes(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        (["family=lama"], "family  expected one of llama, lwm_jax, got 'lama'"),
+        (["family=lama"], "family  expected one of llama, lwm_jax, videoworld, got 'lama'"),
         (["famly=llama"], "famly  unknown key; did you mean family?"),
         (["weights=nowhere"], "weights  nowhere: no such file or folder"),
         (["family=lwm_jax"], "is a folder; give the file params in it"),
+        (["dynamics=nowhere"], "dynamics  family llama has none: leave it out"),
         (["vqgan=nowhere"], "vqgan  nowhere: no such file or folder"),
         (["model.decodr.dim=3"], "model.decodr.dim  unknown key; did you mean model.decoder"),
         (["model.vocabulary=one_table"], "model.vocabulary  these weights have two tables"),
