@@ -6,16 +6,17 @@
 | physics | whether laws hold: velocities, energy, momentum, permanence | bouncing_balls, or pairs of videos |
 | long | whether a long rollout keeps its quality, and what a frame costs | any clips |
 | language | whether a text makes its clip, a clip is described, a question answered | moving_shapes |
+| go | whether the board drawn next shows a legal move, a good one; how strong a player it makes | go |
 
 A suite never makes predictions itself: it is fed with them, by a checkpoint's rollouts, by a baseline's or by
-a folder of videos, and so judges all alike. Only language asks the model itself, and is compared to guessing.
-Every number comes from torchmetrics.Metric states.
+a folder of videos, and so judges all alike. Those of the last rows ask the model itself (Asking), and compare
+it to guessing. Every number comes from torchmetrics.Metric states.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from components.clip import Clip
@@ -36,11 +37,14 @@ class Report:
     values: one number a metric, in the order to show them.
     curves: a number a predicted frame, by metric.
     notes: lines for the reader: what was left out and why.
+    pictures: to look at, uint8 or floats in [0, 1], by name. files: texts to write, by name with its suffix.
     """
 
     values: dict[str, float]
     curves: dict[str, Float[Tensor, " t"]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    pictures: dict[str, Real[Tensor, "3 h w"]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -71,3 +75,18 @@ class Suite(Protocol):
     def compute(self) -> Report: ...
 
     def reset(self) -> None: ...
+
+
+class Asking(Protocol):
+    """Ask a model more than rollouts.
+
+    May have `notes()`, `pictures()` and `files()` of the last call, as a Report has them.
+    """
+
+    def __call__(self, model: Any) -> dict[str, float] | Report:
+        """Raises: ValueError, in one line, for a model or a data source that it cannot judge."""
+        ...
+
+    def chance(self, config: dict[str, Any]) -> dict[str, float]:
+        """What guessing would score; config: of the run."""
+        ...

@@ -1,7 +1,5 @@
 """The evaluate script: a suite judges a checkpoint, or a folder of videos, beside the trivial baselines."""
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,9 @@ FOLDERS = ("videos", "reference")
 class EvaluateOptions:
     """What to evaluate."""
 
-    suite: str = field(metadata={"help": "video, physics, long or language; its own keys as suite.KEY=VALUE"})
+    suite: str = field(
+        metadata={"help": "video, physics, long, language, codes or go; its own keys as suite.KEY=VALUE"}
+    )
     ckpt: Path | None = field(default=None, metadata={"help": "a run folder, a checkpoint or an export"})
     videos: Path | None = field(default=None, metadata={"help": "a folder of generated videos instead"})
     reference: Path | None = field(default=None, metadata={"help": "the true videos of the same names"})
@@ -55,6 +55,7 @@ def evaluate(options: EvaluateOptions, changes: list[str]) -> Path:
     from checkpoints.build import build
     from checkpoints.own import CheckpointError
     from datamodules import SourceError
+    from launch.reports import record
 
     suites = kinds()["evaluation"].nodes
     problems = []
@@ -78,7 +79,8 @@ def evaluate(options: EvaluateOptions, changes: list[str]) -> Path:
         path = "ckpt" if isinstance(error, CheckpointError) else "data"
         raise CommandError([Problem(path, str(error))]) from error
     folder = options.out or (options.ckpt or options.videos or Path()) / "evaluation"
-    record(options, reports, folder)
+    asked = {key: str(value) for key, value in vars(options).items() if value is not None}
+    record(options.suite, asked, reports, folder)
     return folder
 
 
@@ -92,14 +94,15 @@ def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, d
     from components.randomness import mix
     from evaluation import Suite
     from launch.predictors import BaselinePredictor, ModelPredictor, TrainingMean
+    from recipes.stage import Stage
     from recipes.world_model import WorldModel
 
     assert options.ckpt is not None
+    suite = build(node)
+    if not isinstance(suite, Suite):  # it asks the model itself, which need not be one of video
+        return {"test": _asked(suite, Stage.load(options.ckpt))}
     model = WorldModel.load(options.ckpt)
     config: dict[str, Any] = dict(model.hparams)
-    suite = build(node)
-    if not isinstance(suite, Suite):  # it asks the model itself
-        return {options.split: _asked(suite, model, config)}
     if options.context_frames is not None:
         model.context_frames = options.context_frames
     trained = config["clip"]["num_frames"] - model.context_frames
@@ -130,25 +133,34 @@ def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, d
     return reports
 
 
-def _asked(suite: Any, model: Any, config: dict[str, Any]) -> dict[str, Any]:
+def _asked(suite: Any, model: Any) -> dict[str, Any]:
     """Reports of a suite that asks a model more than rollouts, and of guessing."""
     from evaluation import Report
 
     try:
-        return {"model": Report(values=suite(model)), "guessing": Report(values=suite.chance(config))}
+        found = suite(model)
+        guessed = Report(values=suite.chance(dict(model.hparams)))
     except ValueError as error:
         raise CommandError([Problem("suite", str(error))]) from error
+    report = found if isinstance(found, Report) else Report(values=found)
+    for extra in ("notes", "pictures", "files"):
+        if hasattr(suite, extra):
+            setattr(report, extra, getattr(suite, extra)())
+    return {"model": report, "guessing": guessed}
 
 
 def of_folders(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The report of generated videos against the true ones of the same names."""
     from checkpoints.build import build
     from datamodules.pairs import paired_videos
+    from evaluation import Suite
     from recipes.world_model import pixels
 
     assert options.videos is not None
     assert options.reference is not None
     suite = build(node)
+    if not isinstance(suite, Suite):
+        raise CommandError([Problem(f"suite={options.suite}", "asks a model; give ckpt=PATH, not videos")])
     pairs = paired_videos(options.videos, options.reference)
     for _, (predicted, truth, clip) in progress(pairs, options.suite):
         suite.update(pixels(predicted)[None, None], pixels(truth)[None], clip)
@@ -191,52 +203,3 @@ def progress(items: Any, title: str) -> Iterator[tuple[int, Any]]:
 
     for number, item in enumerate(track(items, description=title, transient=True)):
         yield number, item() if callable(item) else item
-
-
-def record(options: EvaluateOptions, reports: dict[str, dict[str, Any]], folder: Path) -> None:
-    """Print the tables; write JSON, and numbers, curves and pictures for TensorBoard."""
-    from rich.console import Console
-    from rich.table import Column, Table
-    from torch.utils.tensorboard import SummaryWriter
-
-    from evaluation.curves import draw_curves
-
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = SummaryWriter(folder / options.suite)
-    for group, by_predictor in reports.items():
-        table = Table(
-            Column("", no_wrap=True), *by_predictor, title=f"{options.suite}: {group}", title_justify="left"
-        )
-        for metric in dict.fromkeys(m for report in by_predictor.values() for m in report.values):
-            cells = [report.values.get(metric) for report in by_predictor.values()]
-            table.add_row(metric, *("-" if cell is None else f"{cell:.4g}" for cell in cells))
-        Console().print(table)
-        for note in dict.fromkeys(note for report in by_predictor.values() for note in report.notes):
-            about = [name for name, report in by_predictor.items() if note in report.notes]
-            print(f"  note{'' if len(about) == len(by_predictor) else ' on ' + ', '.join(about)}: {note}")
-        for predictor, report in by_predictor.items():
-            for metric, value in report.values.items():
-                writer.add_scalar(f"{options.suite}/{group}/{metric}/{predictor}", value)
-        for metric in dict.fromkeys(m for report in by_predictor.values() for m in report.curves):
-            curves = {name: r.curves[metric] for name, r in by_predictor.items() if metric in r.curves}
-            picture = draw_curves(curves, title=f"{metric}, {group}", x="predicted frame", y=metric)
-            writer.add_image(f"{options.suite}/{group}/{metric}", picture)
-    writer.close()
-    found = {
-        group: {
-            name: {
-                "values": {metric: _plain(value) for metric, value in report.values.items()},
-                "curves": {metric: [*map(_plain, curve.tolist())] for metric, curve in report.curves.items()},
-                "notes": report.notes,
-            }
-            for name, report in by_predictor.items()
-        }
-        for group, by_predictor in reports.items()
-    }
-    asked = {key: str(value) for key, value in vars(options).items() if value is not None}
-    (folder / f"{options.suite}.json").write_text(json.dumps({"options": asked, "groups": found}, indent=1))
-
-
-def _plain(value: float) -> float | str:
-    """A number as JSON can hold it: what is not finite becomes its name."""
-    return value if math.isfinite(value) else str(value)

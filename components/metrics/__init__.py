@@ -22,6 +22,7 @@ Metrics add up over batches and processes; none keeps a video:
 | start_end_delta | first 15 % of a frame function against its last 15 % | from 0 | lower |
 | frechet | distance of Gaussians fitted to features of predicted and true videos | from 0 (same) | lower |
 | video_drift_error | change of a score of the video against its beginning (VDE) | from 0 | lower |
+| bradley_terry | ratings of players from their games, with intervals | Elo points | higher |
 | code_usage | share of a codebook in use, and the perplexity of its codes | to 1; to its size | higher |
 | spread | how differently videos of a set end, over how differently true ones do | from 0 | near 1 |
 | motion_amount | change from frame to frame, over the truth's | from 0 (frozen) | near 1 |

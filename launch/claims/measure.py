@@ -10,10 +10,10 @@ def measure(run: Path, node: dict[str, object], out: Path) -> None:
     import torch
 
     from checkpoints.build import build
-    from recipes.world_model import WorldModel
+    from recipes.stage import Stage
 
     torch.set_num_threads(1)
-    found = build(node)(WorldModel.load(run))
+    found = build(node)(Stage.load(run))
     new = out.with_suffix(".new")
     new.write_text(json.dumps(found, indent=1))
     new.replace(out)
