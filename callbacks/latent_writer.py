@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
 from callbacks.checkpoint import Interrupted
-from components.clip import Clip
+from components.clip import Clip, clip_size
 from datamodules import Split
 from datamodules.batches import OneClip
 from datamodules.latent_folder import NO_TEXT, CacheFolder, source_settings
@@ -80,7 +80,7 @@ class LatentWriter(Callback):
     ) -> None:
         piece = self._pieces[0]
         keys = list(piece.clips)[len(self._clips) :]
-        size = len(outputs.clips["latents"])
+        size = clip_size(outputs.clips)
         for i, key in enumerate(keys[:size]):
             self._clips[key] = _one(batch, i) | {name: made[i] for name, made in outputs.clips.items()}
         self._texts |= outputs.texts
@@ -117,7 +117,7 @@ class LatentWriter(Callback):
         plain = trainer.is_global_zero and not get_console().is_terminal
         if plain and (now - self._said > PLAIN_SECONDS or self._done == self._total):
             self._said = now
-            print(f"latents of {self._done}/{self._total} clips", flush=True)
+            print(f"encoded {self._done}/{self._total} clips", flush=True)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signal and number == signal.SIGINT:

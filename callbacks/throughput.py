@@ -63,7 +63,7 @@ class Throughput(Callback):
             end = time.perf_counter()
             self._steps += 1
             clips = clip_size(batch) * trainer.world_size
-            frames = batch["video"] if "video" in batch else batch["latents"]
+            frames = next(batch[key] for key in ("video", "latents", "codes") if key in batch)
             self._clips += clips
             self._frames += clips * frames.shape[1]
             self._seconds += end - self._last_end

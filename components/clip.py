@@ -3,19 +3,23 @@
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 
 class Clip(TypedDict, total=False):
     """A batch of clips, straight from a source; a recipe turns uint8 into floats on the device.
 
-    A source yields the same dictionary for one clip, without the batch axis. A clip has a video, latents that
-    were made of it before, or both.
+    A source yields the same dictionary for one clip, without the batch axis. A clip has a video, latents or
+    codes that were made of it before, or both.
     """
 
     video: UInt8[Tensor, "b t 3 h w"]
+    second_video: UInt8[Tensor, "b t 3 h w"]  # the same time, from another camera
     latents: Float[Tensor, "b l c i j"]  # of a latent tokenizer, normalised
+    codes: Int[Tensor, "b f v n"]  # of a tokenizer: n a frame in each of v views, of the first f frames
+    dynamics_codes: Int[Tensor, "b g m"]  # of a latent dynamics model: m a frame, on what follows it
+    dynamics_features: Float[Tensor, "b g m d"]  # what they were quantised from
     actions: Float[Tensor, "b t-1 a"]  # actions[:, i] leads from frame i to frame i + 1
     state: Float[Tensor, "b t s"]  # simulator truth or proprioception; columns are ClipSpec.state_names
     text: list[str]
@@ -71,4 +75,4 @@ class ClipSpec:
 
 def clip_size(clip: Clip) -> int:
     """How many clips a batch holds."""
-    return len(clip["video"] if "video" in clip else clip["latents"])
+    return len(next(clip[key] for key in ("video", "latents", "codes") if key in clip))

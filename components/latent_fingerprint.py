@@ -1,4 +1,4 @@
-"""What latents and text features were made with, so that others are never taken for them."""
+"""What latents, codes and text features were made with, so that others are never taken for them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,19 +8,20 @@ import torch
 from torch import nn
 
 from components.image_encoders import ImageEncoder
+from components.latent_dynamics import LatentDynamics
 from components.latent_tokenizers import LatentTokenizer
 from components.text_encoders import TextEncoder
+from components.tokenizers import VideoTokenizer
 
+Part = VideoTokenizer | LatentTokenizer | LatentDynamics | TextEncoder | ImageEncoder
 Fingerprint = dict[str, Any]  # name -> plain value
 
 
-def made_by(
-    tokenizer: LatentTokenizer, text_encoder: TextEncoder | None, image_encoder: ImageEncoder | None
-) -> Fingerprint:
-    """Class, settings and weights of all; an encoder that trains with the model makes no features ahead."""
-    described = _described("tokenizer", tokenizer)
-    for name, encoder in (("text encoder", text_encoder), ("image encoder", image_encoder)):
-        described |= _described(name, encoder if encoder is not None and encoder.frozen else None)
+def made_by(parts: Mapping[str, Part | None]) -> Fingerprint:
+    """Class, settings and weights of all parts; an encoder that trains with the model makes nothing ahead."""
+    described: Fingerprint = {}
+    for name, part in parts.items():
+        described |= _described(name, part if getattr(part, "frozen", True) else None)
     return described
 
 
@@ -43,13 +44,14 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _described(name: str, part: LatentTokenizer | TextEncoder | ImageEncoder | None) -> Fingerprint:
+def _described(name: str, part: Part | None) -> Fingerprint:
     if part is None:
         return {name: None}
     told: Fingerprint = {name: f"{type(part).__module__}.{type(part).__qualname__}"}
     if isinstance(part, nn.Module):
         told[f"{name} weights"] = weights_hash(part)
-    return told | {f"{name}.{key}": value for key, value in part.settings().items()}
+    settings = part.settings() if hasattr(part, "settings") else {}
+    return told | {f"{name}.{key}": value for key, value in settings.items()}
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

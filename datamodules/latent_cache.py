@@ -18,6 +18,8 @@ from datamodules.latent_folder import FORMAT, NO_TEXT, CacheFolder, plain, sourc
 from datamodules.latent_plan import chosen_clips, clip_key
 from datamodules.latent_shards import Entry, ShardReader, text_key
 
+PARTS = ("tokenizer", "dynamics", "text encoder", "image encoder")  # as fingerprints call them
+
 
 class LatentCache:
     """A ClipSource of what callbacks.latent_writer stored of another source's clips.
@@ -51,16 +53,14 @@ class LatentCache:
         return HeldOutClips(clips, indices, self._cached(name, keys))
 
     def check_made_by(self, model: nn.Module) -> None:
-        """Raise SourceError unless model.tokenizer made the latents, and model.text_encoder the features.
+        """Raise SourceError unless the model's own parts made what is here of theirs.
 
-        A cache without features says nothing of the text encoder.
+        Of a part that made nothing here, or that the model lacks, there is nothing to say.
         """
         there = self.folder.made_with
-        cached = [part for part in ("text encoder", "image encoder") if there[part] is not None]
-        used = {part: getattr(model, part.replace(" ", "_"), None) for part in cached}
-        here = plain(made_by(model.tokenizer, used.get("text encoder"), used.get("image encoder")))
-        parts = ["tokenizer", *(part for part, encoder in used.items() if encoder is not None)]
-        self.folder.refuse(differences(_of(there, *parts), _of(here, *parts)))
+        used = {part: getattr(model, part.replace(" ", "_"), None) for part in PARTS if there.get(part)}
+        used = {part: its for part, its in used.items() if its is not None}
+        self.folder.refuse(differences(_of(there, *used), plain(made_by(used))))
 
     def no_text(self) -> TextFeatures | None:
         """Features of the empty text, a batch of one; None where texts are not cached."""

@@ -23,14 +23,15 @@ from datamodules.batches import OneClip
 
 _OPEN = 64  # shards that one process keeps open
 _ABOUT = "about"
+FEATURES = ("latents", "image_tokens", "dynamics_features")  # in whatever precision they are stored
 
 
 @dataclass(frozen=True)
 class Entry:
     """What the index says of a clip.
 
-    grid: (l, i, j) of its latents. sha256: of all that is stored of it. text: hash of its text, None where
-    no features are stored; text_length: n of these.
+    grid: (l, i, j) of its latents, or (f, v, n) of its codes. sha256: of all that is stored of it.
+    text: hash of its text, None where no features are stored; text_length: n of these.
     """
 
     key: str
@@ -64,8 +65,7 @@ def pack(split: Split, clips: Mapping[str, OneClip], texts: Mapping[str, TextFea
         words = {name: value for name, value in parts.items() if not isinstance(value, Tensor)}
         text = text_key(clip.get("text", "")) if clip.get("text", "") in texts else None
         of_text = {name: tensors[name] for name in tensors if text and name.startswith(f"{text}.")}
-        length, _, *sides = clip["latents"].shape
-        record = {"key": key, "id": clip["id"], "grid": [length, *sides], "text": text}
+        record = {"key": key, "id": clip["id"], "grid": _grid(clip), "text": text}
         record["sha256"] = _content_hash(mine | of_text, words)
         record["text_length"] = len(tensors[f"{text}.mask"]) if text else 0
         records.append(record | {"words": words, "tensors": list(mine)})
@@ -103,7 +103,7 @@ class ShardReader:
         file, records = self._file(entry.shard)
         record = records[entry.key]
         tensors = {name: file.get_tensor(f"{entry.key}.{name}") for name in record["tensors"]}
-        made = {name: tensors[name].float() for name in ("latents", "image_tokens") if name in tensors}
+        made = {name: tensors[name].float() for name in FEATURES if name in tensors}
         return _nested(tensors | made | record["words"])
 
     def text(self, shard: str, text: str, length: int) -> Clip:
@@ -129,6 +129,14 @@ class ShardReader:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": OrderedDict()}
+
+
+def _grid(clip: OneClip) -> list[int]:
+    """Sizes of a clip's latents, or of its codes; batches are made of clips of one."""
+    if "latents" not in clip:
+        return list(clip["codes"].shape)
+    length, _, *sides = clip["latents"].shape
+    return [length, *sides]
 
 
 def text_key(text: str) -> str:

@@ -1,16 +1,18 @@
 """Compose a recipe's config: its file, the size, the variants, the stage, then the command line."""
 
+import re
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from checkpoints.build import is_node, locate, parameters
-from launch.command import Command, read_value
-from launch.presets import ROOT, Kind, kind_of_component, kinds, yaml_load
+from checkpoints.build import is_node, locate
+from launch.command import Command
+from launch.overrides import change, overlay
+from launch.presets import ROOT, yaml_load
 from launch.problems import Problem, did_you_mean, names
 
 Config = dict[str, Any]
-OPEN = ("callbacks",)  # groups that take new members by name
 SIZES = ("tiny", "paper")
 
 
@@ -42,8 +44,19 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
         if variant not in variants:
             hint = f"{did_you_mean(variant, variants)}; {names(variants)}"
             problems.append(Problem(f"variant={variant}", f"no such variant{hint}"))
-        overlay(config, variants.get(variant, {}))
-    stages = {name: changes for name, changes in stages.items() if changes is not None}
+        changes = variants.get(variant, {}).copy()
+        stages |= changes.pop("stages", {})
+        overlay(config, changes)
+    left_out = {f"stages.{name}" for name in stages} & {
+        key for key, text in command.changes if text == "null"
+    }
+    kept = [(key, text) for key, text in command.changes if key not in left_out]
+    command = replace(command, changes=kept)
+    stages = {
+        name: changes
+        for name, changes in stages.items()
+        if changes is not None and f"stages.{name}" not in left_out
+    }
     stage = command.words.get("stage")
     if stage is not None and stage not in stages:
         problems.append(
@@ -56,6 +69,11 @@ def compose(command: Command) -> tuple[dict[str, Config], list[Problem]]:
     problems += change_stages(composed, command)
     if stage in composed:
         composed = {stage: composed[stage]}
+    elif stage is None:
+        composed = {name: config for name, config in composed.items() if _is_of_use(name, composed)}
+        problems += _unwritten(composed)
+    if not composed:
+        problems.append(Problem(", ".join(sorted(left_out)), "nothing is left to do"))
     return composed, list(dict.fromkeys(problems))
 
 
@@ -67,7 +85,10 @@ def change_stages(stages: dict[str, Config], command: Command) -> list[Problem]:
         addressed = key.split(".")
         if addressed[0] == "stages" and (len(addressed) < 3 or addressed[1] not in stages):
             hint = did_you_mean(addressed[1], stages) if len(addressed) > 1 else ""
-            problems.append(Problem(key, f"write stages.NAME.key{hint}; {names(stages)}"))
+            how = (
+                f"write stages.NAME.key{hint}; {names(stages)}; a new run leaves one out by stages.NAME=null"
+            )
+            problems.append(Problem(key, how))
     if problems:
         return problems
     here = {name: _addressed(keys, name, stages) for name in stages}  # before anything is changed
@@ -102,144 +123,34 @@ def _depth(config: Any, key: str) -> int:
     return depth + 1
 
 
-def overlay(config: Config, changes: Config) -> None:
-    """Merge changes into config in place.
-
-    A dotted key reaches into groups; another `_component_` replaces the whole node; a bare name swaps.
-    """
-    for path, value in changes.items():
-        *parents, key = path.split(".")
-        group = config
-        for parent in parents:
-            group = group[parent]
-        old = group.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and _same_component(old, value):
-            overlay(old, value)
-            continue
-        if is_node(old) and isinstance(value, str) and "${" not in value:
-            value = tied(old, named(kind_of_component(old["_component_"]), value))
-        group[key] = deepcopy(value)
+def trains(config: Config) -> bool:
+    """Whether a stage learns anything, rather than only make something of clips."""
+    node = config.get("model")
+    try:
+        return not is_node(node) or locate(node["_component_"]).trains
+    except (ImportError, AttributeError):
+        return True  # the check will say so
 
 
-def _same_component(old: Config, new: Config) -> bool:
-    """Whether changes to a node leave it the component that it is."""
-    return new.get("_component_", old.get("_component_")) == old.get("_component_")
+def _is_of_use(name: str, stages: dict[str, Config]) -> bool:
+    """Whether a stage trains, or a later one reads a cache; the last one is asked for."""
+    later = list(stages)[list(stages).index(name) + 1 :]
+    return not later or any(stages[other].get("cache") for other in later) or trains(stages[name])
 
 
-def change(config: Config, command: Command) -> list[Problem]:
-    """Apply the command line's overrides in place: swaps, outermost first, then values, then deletions."""
-    problems, values = [], []
-    for key, text in command.changes:
-        try:
-            value = read_value(text)
-        except ValueError as error:
-            problems.append(Problem(f"{key}={text}", str(error)))
-            continue
-        values.append((key, value, is_swap(config, key, value)))
-    values.sort(key=lambda item: item[0].count(".") if item[2] else 99)
-    for key, value, _ in values:
-        problems += set_value(config, key, value)
-    for key in command.deletions:
-        parents, _, leaf = key.rpartition(".")
-        group = find(config, parents) if parents else config
-        if isinstance(group, dict) and leaf in group:
-            del group[leaf]
-        else:
-            problems.append(Problem(f"~{key}", f"nothing to delete here{did_you_mean(key, paths(config))}"))
+def _unwritten(stages: dict[str, Config]) -> list[Problem]:
+    """Caches in the run folder that no stage writes."""
+    written = {place for config in stages.values() for place in _places(config | {"cache": None})}
+    problems = []
+    for name, config in stages.items():
+        for place in sorted(_places(config.get("cache")) - written):
+            told = f"reads {place}, which no stage of this run writes; stages.{name}.cache.root=FOLDER reads"
+            problems.append(
+                Problem(f"stages.{name}.cache", f"{told} another's, stages.{name}.cache=null trains without")
+            )
     return problems
 
 
-def is_swap(config: Config, key: str, value: Any) -> bool:
-    """Whether a value names a component for a node: the node is one now, or its group takes components."""
-    now = find(config, key)
-    return isinstance(value, str) and (kind_at(config, key) is not None or isinstance(now, dict))
-
-
-def kind_at(config: Config, key: str) -> Any:
-    """The kind of component that belongs at a key, or None where plain values belong."""
-    now = find(config, key)
-    if isinstance(now, str) and now.startswith("${") and now.endswith("}"):
-        return kind_at(config, now[2:-1])
-    if is_node(now):
-        return kind_of_component(now["_component_"])
-    parents, _, leaf = key.rpartition(".")
-    if parents in OPEN:
-        return kinds().get(parents)
-    if now is None and not parents:  # a part that stages share and may go without is called as its kind is
-        return next((kind for kind in kinds().values() if kind.noun.replace(" ", "_") == leaf), None)
-    owner = find(config, parents) if parents else None
-    if now is None and is_node(owner):
-        from launch.check import kind_of_parameter  # imports the component: only where the config cannot tell
-
-        return kind_of_parameter(owner["_component_"], leaf)
-    return None
-
-
-def named(kind: Kind | None, name: str) -> Config:
-    """The node that a name stands for: a preset of the kind, or a component by its dotted path."""
-    return deepcopy(kind.nodes[name]) if kind is not None and "." not in name else {"_component_": name}
-
-
-def tied(old: Any, new: Config) -> Config:
-    """A node in another's place keeps the references that tied the old one to the rest of the config.
-
-    `latent_dim: ${model.generator.latent_dim}` still holds for another prior; numbers do not carry over.
-    """
-    if isinstance(old, dict):
-        try:
-            takes = parameters(locate(new["_component_"]))
-        except ImportError:
-            return new  # the check will say so
-        references = {key: value for key, value in old.items() if isinstance(value, str) and "${" in value}
-        new |= {key: value for key, value in references.items() if key in takes}
-    return new
-
-
-def set_value(config: Config, key: str, value: Any) -> list[Problem]:
-    *parents, leaf = key.split(".")
-    group: Any = config
-    for depth, parent in enumerate(parents):
-        below = group.get(parent) if isinstance(group, dict) else None
-        if isinstance(below, str) and below.startswith("${") and below.endswith("}"):
-            source = below[2:-1]
-            there = ".".join([source, *parents[depth + 1 :], leaf])
-            return [Problem(key, f"follows {source}; set {there} instead")]
-        if not isinstance(below, dict):
-            return [Problem(key, f"unknown key{did_you_mean(key, paths(config))}")]
-        group = below
-    inside = ".".join(parents)
-    now = group.get(leaf)
-    if isinstance(value, str) and "${" not in value and (kind := kind_at(config, key)) is not None:
-        if "." not in value and value not in kind.nodes:
-            hint = f"{did_you_mean(value, kind.nodes)}; {names(kind.nodes)}"
-            return [Problem(f"{key}={value}", f"no such {kind.noun}{hint}")]
-        group[leaf] = tied(now, named(kind, value))
-    elif is_node(now) and isinstance(value, str) and "." in value:
-        group[leaf] = tied(now, named(None, value))
-    elif isinstance(now, dict) and value is not None and not isinstance(value, dict):
-        return [Problem(key, f"a group of keys, not a value; it holds: {', '.join(map(str, now))}")]
-    elif isinstance(now, dict) and isinstance(value, dict):
-        overlay(now, value)
-    elif leaf in group or "_component_" in group:  # the check knows whether the component takes it
-        group[leaf] = value
-    else:
-        known = f"; {inside} holds: {', '.join(group)}" if inside else ""
-        return [Problem(key, f"unknown key{did_you_mean(key, paths(config)) or known}")]
-    return []
-
-
-def find(config: Config, path: str) -> Any:
-    group: Any = config
-    for part in path.split("."):
-        group = group.get(part) if isinstance(group, dict) else None
-    return group
-
-
-def paths(config: Config, prefix: str = "") -> list[str]:
-    """Every key of a config as a dotted path."""
-    found = []
-    for key, value in config.items():
-        if key != "_component_":
-            found.append(f"{prefix}{key}")
-            found += paths(value, f"{prefix}{key}.") if isinstance(value, dict) else []
-    return found
+def _places(config: Any) -> set[str]:
+    """Places in the run folder that a config names: `${run:latents}`."""
+    return set(re.findall(r"\$\{run:[^}]+\}", str(config)))

@@ -23,6 +23,26 @@ class Encoded(NamedTuple):
     texts: dict[str, TextFeatures]  # each text's features as a batch of one
 
 
+class FrozenTexts:
+    """Features of texts, each encoded alone so that they depend on no other; none if the encoder trains."""
+
+    def __init__(self, encoder: TextEncoder | None, dtype: torch.dtype) -> None:
+        self.encoder, self.dtype = encoder, dtype
+        self._last: dict[str, TextFeatures] = {}  # of the last batch: clips of one video come together
+
+    def __call__(self, texts: list[str]) -> dict[str, TextFeatures]:
+        if self.encoder is None or not self.encoder.frozen:
+            return {}
+        known = self._last
+        self._last = {t: known[t] if t in known else self._encoded(t) for t in dict.fromkeys(texts)}
+        return self._last
+
+    def _encoded(self, text: str) -> TextFeatures:
+        assert self.encoder is not None
+        tokens, mask, pooled = (part.cpu() for part in self.encoder([text]))
+        return TextFeatures(tokens.to(self.dtype), mask, pooled.to(self.dtype))
+
+
 class LatentCaching(Stage):
     """Encode clips with a tokenizer that is trained; nothing is learned here. See callbacks.latent_writer.
 
@@ -45,7 +65,7 @@ class LatentCaching(Stage):
         super().__init__(seed=seed)
         self.tokenizer, self.text_encoder, self.image_encoder = tokenizer, text_encoder, image_encoder
         self.dtype_name, self.stored_dtype = dtype, DTYPES[dtype]
-        self._features: dict[str, TextFeatures] = {}  # of the last batch: clips of one video come together
+        self.features = FrozenTexts(text_encoder, self.stored_dtype)
 
     def check_fits(self, spec: ClipSpec) -> None:
         for size in spec.sizes():
@@ -53,8 +73,12 @@ class LatentCaching(Stage):
 
     def fingerprint(self) -> Fingerprint:
         """All that decides what is made of a clip, but for the trainer's precision."""
-        made = made_by(self.tokenizer, self.text_encoder, self.image_encoder)
-        return made | {"dtype": self.dtype_name, "normalised": True}
+        parts = {
+            "tokenizer": self.tokenizer,
+            "text encoder": self.text_encoder,
+            "image encoder": self.image_encoder,
+        }
+        return made_by(parts) | {"dtype": self.dtype_name, "normalised": True}
 
     def predict_step(self, clip: Clip, batch_index: int) -> Encoded:
         video = pixels(clip["video"])
@@ -62,20 +86,6 @@ class LatentCaching(Stage):
         if self.image_encoder is not None and self.image_encoder.frozen:
             made["image_tokens"] = self.stored(self.image_encoder(video[:, 0]))
         return Encoded(made, self.features(clip["text"] if "text" in clip else [""] * clip_size(clip)))
-
-    def features(self, texts: list[str]) -> dict[str, TextFeatures]:
-        """Of each text, encoded alone so that they depend on no other; none if the encoder is not frozen."""
-        encoder, known = self.text_encoder, self._features
-        if encoder is None or not encoder.frozen:
-            return {}
-        self._features = {
-            text: known[text] if text in known else self._stored_features(encoder([text]))
-            for text in dict.fromkeys(texts)
-        }
-        return self._features
-
-    def _stored_features(self, made: TextFeatures) -> TextFeatures:
-        return TextFeatures(self.stored(made.tokens), made.mask.cpu(), self.stored(made.pooled))
 
     def stored(self, values: Tensor) -> Tensor:
         return values.to("cpu", self.stored_dtype)

@@ -63,6 +63,8 @@ class WorldModel(Stage, ABC):
         context["video"] = clip["video"][:, : self.context_frames]
         if "state" in clip:
             context["state"] = clip["state"][:, : self.context_frames]
+        if "second_video" in clip:
+            context["second_video"] = clip["second_video"][:, : self.context_frames]
         return context, pixels(clip["video"][:, self.context_frames :])
 
     def show(self, clip: Clip, samples: int, generator: torch.Generator) -> dict[str, Tensor]:

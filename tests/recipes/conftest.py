@@ -8,7 +8,10 @@ from launch.compose import compose, recipe_folders
 from launch.run import build_model, open_source, prepare
 
 FEW = ["loader.batch_size=2", "loader.val_clips=2", "trainer.max_steps=4", "trainer.val_check_interval=4"]
-FEW_OF = {"framepack": ["stages.cache.callbacks.writer.train_clips=8"]}
+FEW_OF = {
+    "framepack": ["stages.cache.callbacks.writer.train_clips=8"],
+    "videoworld": ["stages.codes.callbacks.writer.train_clips=8"],
+}
 
 
 def begun(recipe: str) -> list[str]:
