@@ -9,10 +9,7 @@ Seconds of CPU stand beside the clock's: where other processes share the cores, 
 """
 
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,16 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.comparing import (
+    DTYPES,
+    autocast,
+    in_turns,
+    resident,
+    run_parts,
+    show,
+    show_peaks,
+    show_ratio,
+)
 from callbacks.throughput import matmul_peak
 from components.attention import Attend
 from components.attention.causal import attend_by_mask, segment_mask
@@ -34,8 +41,6 @@ from tests.components.test_causal_decoder import weights_of
 DIM, LAYERS, HEADS, INNER, VOCABULARY = 512, 6, 8, 1376, 32_000
 ROWS, LENGTH = 2, 1024
 DECODE_ROWS, PROMPT, NEW_TOKENS = 8, 32, 256
-PARTS = ("train", "memory", "packing", "decode")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Ours(nn.Module):
@@ -90,34 +95,6 @@ def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
     )
 
 
-def in_turns(repeats: int, *runs: Callable[[], object]) -> list[tuple[list[float], list[float]]]:
-    """(seconds of the clock, seconds of CPU) of every run after one unmeasured round."""
-    times: list[tuple[list[float], list[float]]] = [([], []) for _ in runs]
-    for measured in range(-1, repeats):
-        for run, (clock, cpu) in zip(runs, times, strict=True):
-            began, began_cpu = time.perf_counter(), time.process_time()
-            run()
-            if measured >= 0:
-                clock.append(time.perf_counter() - began)
-                cpu.append(time.process_time() - began_cpu)
-    return times
-
-
-def show(name: str, times: tuple[Sequence[float], Sequence[float]], more: str = "") -> None:
-    clock, cpu = times
-    middle, middle_cpu = statistics.median(clock), statistics.median(cpu)
-    print(f"{name:34} {middle:8.3f} s ({min(clock):.3f} to {max(clock):.3f}), CPU {middle_cpu:.3f} s {more}")
-
-
-def show_ratio(ours: tuple[list[float], list[float]], theirs: tuple[list[float], list[float]]) -> None:
-    clock, cpu = (statistics.median(a) / statistics.median(b) for a, b in zip(ours, theirs, strict=True))
-    print(f"{'ours / theirs':34} {clock:8.3f} by the clock, {cpu:.3f} by CPU seconds")
-
-
-def autocast(precision: str) -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-
-
 def flops(model: Ours) -> float:
     """Of a training step of either model: 6 a weight and token, attention counted as whole squares."""
     weights = sum(weight.numel() for weight in model.parameters() if weight.ndim == 2)
@@ -166,24 +143,10 @@ def peak_memory(name: str, precision: str, optimizer: str) -> None:
     print(before, resident("VmHWM"))
 
 
-def resident(field: str) -> float:
-    """MiB of this process by the kernel's count: VmRSS is held now, VmHWM was at most."""
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field))
-    return int(line.split()[1]) / 1024
-
-
 def memory(_: int) -> None:
     for precision in DTYPES:
         for optimizer in ("plain", "adamw"):
-            peaks = []
-            for name in ("ours", "theirs"):
-                job = ["child", name, precision, optimizer, f"threads={torch.get_num_threads()}"]
-                printed = subprocess.check_output([sys.executable, __file__, *job], text=True)
-                before, peak = map(float, printed.split()[-2:])
-                peaks.append(peak - before)
-            ours, theirs = peaks
-            what = f"memory {precision}, {optimizer}"
-            print(f"{what:34} {ours:.0f} of {theirs:.0f} MiB above the imports: {ours / theirs:.2f}")
+            show_peaks(f"memory {precision}, {optimizer}", __file__, "theirs", precision, optimizer)
 
 
 def masked(*, segments: Tensor, positions: Tensor | None) -> Attend:
@@ -229,32 +192,6 @@ def decode(repeats: int) -> None:
         print(f"{'same tokens':34} {(made['ours'] == made['theirs']).float().mean():8.1%}")
 
 
-def run_parts(script: str, parts: dict[str, Callable[[int], None]], words: list[str]) -> None:
-    """Run the parts that are named, or all, with the threads and repeats of `threads=` and `repeats=`."""
-    options = dict(word.split("=") for word in words if "=" in word)
-    torch.set_num_threads(int(options.get("threads", 1)))
-    chosen = [word for word in words if "=" not in word] or list(parts)
-    if unknown := set(chosen) - set(parts):
-        sys.exit(f"{script}: no part {', '.join(sorted(unknown))}; there are: {', '.join(parts)}")
-    for part in chosen:
-        parts[part](int(options.get("repeats", 5)))
-
-
-def main(words: list[str]) -> None:
-    options = dict(word.split("=") for word in words if "=" in word)
-    threads, repeats = int(options.get("threads", 1)), int(options.get("repeats", 5))
-    torch.set_num_threads(threads)
-    chosen = [word for word in words if "=" not in word]
-    if chosen[:1] == ["child"]:
-        return peak_memory(*chosen[1:])
-    if unknown := set(chosen) - set(PARTS):
-        sys.exit(f"decoder.py: no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
-    print(f"{threads} threads, {repeats} repeats, torch {torch.__version__}")
-    parts = dict(zip(PARTS, (train, memory, packing, decode), strict=True))
-    for part in chosen or PARTS:
-        parts[part](repeats)
-    return None
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parts = {"train": train, "memory": memory, "packing": packing, "decode": decode}
+    run_parts(__file__, parts, sys.argv[1:], child=peak_memory)

@@ -9,7 +9,6 @@ Seconds of CPU stand beside the clock's: where other processes share the cores, 
 """
 
 import statistics
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,16 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.decoder import DTYPES, autocast, in_turns, resident, show, show_ratio
+from benchmarks.comparing import (
+    DTYPES,
+    autocast,
+    in_turns,
+    resident,
+    run_parts,
+    show,
+    show_peaks,
+    show_ratio,
+)
 from callbacks.throughput import matmul_peak
 from components.backbones.denoiser import Condition
 from components.backbones.hunyuan_video import HunyuanVideo
@@ -31,7 +39,6 @@ DIM, HEADS, DUAL, SINGLE, CHANNELS = 512, 8, 2, 4, 16
 HEIGHT, WIDTH, TEXT, IMAGE = 16, 24, 32, 16
 AXES = (16, 24, 24)
 STRUCTURE = "f1k1_x_g9_f1k1f2k2f16k4_td"
-PARTS = ("train", "sample", "memory")
 Inputs = tuple[tuple[Tensor, Tensor], dict[str, Any]]
 
 
@@ -133,31 +140,9 @@ def peak_memory(who: str, name: str, precision: str) -> None:
 def memory(_: int) -> None:
     for precision in DTYPES:
         for name in ("train", "sample"):
-            peaks = []
-            for who in ("ours", "diffusers"):
-                job = ["child", who, name, precision, f"threads={torch.get_num_threads()}"]
-                printed = subprocess.check_output([sys.executable, __file__, *job], text=True)
-                before, peak = map(float, printed.split()[-2:])
-                peaks.append(peak - before)
-            ours, theirs = peaks
-            what = f"memory {precision}, {name}"
-            print(f"{what:34} {ours:.0f} of {theirs:.0f} MiB above the imports: {ours / theirs:.2f}")
-
-
-def main(words: list[str]) -> None:
-    options = dict(word.split("=") for word in words if "=" in word)
-    threads, repeats = int(options.get("threads", 1)), int(options.get("repeats", 5))
-    torch.set_num_threads(threads)
-    chosen = [word for word in words if "=" not in word]
-    if chosen[:1] == ["child"]:
-        return peak_memory(*chosen[1:])
-    if unknown := set(chosen) - set(PARTS):
-        sys.exit(f"framepack.py: no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
-    print(f"{threads} threads, {repeats} repeats, torch {torch.__version__}")
-    for part in chosen or PARTS:
-        memory(repeats) if part == "memory" else timed(part, repeats)
-    return None
+            show_peaks(f"memory {precision}, {name}", __file__, "diffusers", name, precision)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parts = {"train": partial(timed, "train"), "sample": partial(timed, "sample"), "memory": memory}
+    run_parts(__file__, parts, sys.argv[1:], child=peak_memory)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lightning.pytorch import Trainer
 
-from benchmarks.decoder import in_turns, run_parts, show, show_ratio
+from benchmarks.comparing import in_turns, run_parts, show, show_ratio
 from callbacks.latent_writer import LatentWriter
 from components.clip import Clip
 from datamodules.latent_cache import LatentCache
@@ -126,4 +126,4 @@ def latents(size: tuple[int, ...]) -> Clip:
 
 
 if __name__ == "__main__":
-    run_parts("latents.py", {"cached": cached, "bucketed": bucketed}, sys.argv[1:])
+    run_parts(__file__, {"cached": cached, "bucketed": bucketed}, sys.argv[1:])

@@ -16,7 +16,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.decoder import Ours, in_turns, llama, run_parts, same_weights, show, show_ratio
+from benchmarks.comparing import in_turns, run_parts, show, show_ratio
+from benchmarks.decoder import Ours, llama, same_weights
 from components.attention.rope import Rope
 from components.backbones.causal_decoder import CausalDecoder
 from components.samplers.generation import Prompt, generate_frames
@@ -125,4 +126,4 @@ class _OneSpace(torch.nn.Module):
 
 
 if __name__ == "__main__":
-    run_parts("lwm.py", {"packing": packing, "video": video}, sys.argv[1:])
+    run_parts(__file__, {"packing": packing, "video": video}, sys.argv[1:])

@@ -5,6 +5,7 @@ user as it was raised and not wrapped in the words of a worker.
 """
 
 import copy
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from components.clip import Clip
 from components.randomness import mix
 from datamodules import SourceError
 
+MOST_NAMES = 100_000  # of clips that a checkpoint is compared by
 OneClip = dict[str, Any]  # a Clip without the batch axis
 Batch = tuple[Clip, Any]  # a batch, and where a stream stands after it (None for a map-style dataset)
 
@@ -83,6 +85,24 @@ class MapBatches(Dataset):
             return collate([self.dataset[i] for i in indices]), None
         except Exception as error:
             return Failure(error)
+
+
+def names_hash(dataset: Any) -> str | None:
+    """Tells clips from others as many; None where clips have no names. Of very many, some are asked."""
+    if not hasattr(dataset, "name_of"):
+        return None
+    every = -(-len(dataset) // MOST_NAMES)
+    names = "\n".join(dataset.name_of(i) for i in range(0, len(dataset), max(1, every)))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def of_all_processes(rank: int, stream: Any) -> dict[int, Any]:
+    """Where every process's stream stands, by rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return {rank: stream}
+    states: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(states, (rank, stream))
+    return dict(states)
 
 
 class StreamBatches(IterableDataset):

@@ -24,9 +24,10 @@ class BucketedVideos:
     """Videos as datamodules.videos reads them, in sizes and lengths near to their own.
 
     A clip has the size of the nearest aspect ratio among those of about the area height x width, sides
-    multiples of step, and the longest of num_frames that its video has room for. A video tokenizer asks for
-    lengths of 1 + k n frames and sides that its factor divides. max_aspect: longer side over shorter one.
-    Videos that are too short for all lengths are left out. root, fps, stride, assumed_fps: as Videos'.
+    multiples of step, and the longest of num_frames, one length or several, that its video has room for. A
+    video tokenizer asks for lengths of 1 + k n frames and sides that its factor divides. max_aspect: longer
+    side over shorter one. Videos that are too short for all lengths are left out. root, fps, stride,
+    assumed_fps: as Videos'.
     Raises: SourceError where no usable video is left.
     """
 
@@ -34,7 +35,7 @@ class BucketedVideos:
         self,
         *,
         root: str | list[str],
-        num_frames: list[int],
+        num_frames: int | list[int],
         height: int,
         width: int,
         step: int = 16,
@@ -43,9 +44,10 @@ class BucketedVideos:
         stride: int = 1,
         assumed_fps: float = 10.0,
     ) -> None:
-        if not num_frames or step < 1:
+        lengths = [num_frames] if isinstance(num_frames, int) else sorted(num_frames)
+        if not lengths or step < 1:
             raise SourceError("data: num_frames needs at least one length, and step must be at least 1")
-        self.num_frames, self.step, self.max_aspect = sorted(num_frames), step, max_aspect
+        self.num_frames, self.step, self.max_aspect = lengths, step, max_aspect
         self.videos = Videos(
             root=root,
             num_frames=self.num_frames[0],

@@ -4,13 +4,19 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from components.clip import Clip
 from datamodules import ClipSource, SourceError, Split
-from datamodules.batches import MapBatches, StreamBatches, handed_out, open_loader
+from datamodules.batches import (
+    MapBatches,
+    StreamBatches,
+    handed_out,
+    names_hash,
+    of_all_processes,
+    open_loader,
+)
 from datamodules.clip_order import BucketPlace, BucketSampler, Budget, ClipSampler, buckets_of, name
 from datamodules.held_out import HeldOutLoader
 from datamodules.latent_plan import Piece, PieceLoader
@@ -55,6 +61,7 @@ class ClipLoader:
         self.seed, self.rank, self.world_size, self.num_workers = seed, rank, world_size, num_workers
         self.timeout = timeout
         self._num_clips = None if isinstance(dataset, IterableDataset) else len(clips)
+        self._names = None if self._num_clips is None else names_hash(clips)
         self._buckets = {} if self._num_clips is None else buckets_of(clips, range(self._num_clips))
         if len(self._buckets) == 1:  # as good as none: the order that the clips would have without
             self._buckets = {}
@@ -82,13 +89,13 @@ class ClipLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"batches": self._batches, "seed": self.seed}
+        state: dict[str, Any] = {"batches": self._batches, "seed": self.seed, "names": self._names}
         if isinstance(self._place, BucketPlace):
             taken = {name(size): count for size, count in zip(self._buckets, self._place.taken, strict=True)}
             return state | {"clips": self._num_clips, "epoch": self._place.epoch, "taken": taken}
         state["position"] = self._place
         if self._num_clips is None:
-            return state | {"streams": _of_all_processes(self.rank, self._stream)}
+            return state | {"streams": of_all_processes(self.rank, self._stream)}
         return state | {"clips": self._num_clips}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -96,6 +103,11 @@ class ClipLoader:
             raise SourceError(
                 f"data: the checkpoint was at {_describe(state.get('clips'), state['seed'])}, this run reads "
                 f"{_describe(self._num_clips, self.seed)}; resume with the same data or start a new run"
+            )
+        if state.get("names", self._names) != self._names:
+            raise SourceError(
+                "data: the checkpoint's clips have other names than this run's, or come in another order; "
+                "resume with the same data or start a new run"
             )
         streams = state.get("streams")
         if streams is not None and len(streams) != self.world_size:
@@ -230,14 +242,6 @@ class ClipDataModule(LightningDataModule):
         """Rank and number among the processes that see different data (tensor-parallel ones see the same)."""
         place = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return (place["rank"], place["num_replicas"]) if place else (0, 1)
-
-
-def _of_all_processes(rank: int, stream: Any) -> dict[int, Any]:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return {rank: stream}
-    states: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(states, (rank, stream))
-    return dict(states)
 
 
 def _describe(num_clips: int | None, seed: int) -> str:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from checkpoints.build import build
 from components.clip import ClipSpec
+from launch.failures import problem_at
 from launch.run import prepare
 
 Config = dict[str, Any]
@@ -28,7 +29,11 @@ class _StillOptimizer:
 
 
 def estimate(raw: Config) -> str:
-    """A report on one stage: parameters by part, memory a device, clips and FLOPs a step."""
+    """A report on one stage: parameters by part, memory a device, clips and FLOPs a step.
+
+    Raises:
+        CommandError: it cannot be built, or cannot take a step on such clips.
+    """
     resolved = prepare(raw)
     batch = resolved["loader"].get("batch_size", 1)
     clip = resolved["clip"]
@@ -39,7 +44,7 @@ def estimate(raw: Config) -> str:
         action_dim=clip["action_dim"],
         state_dim=clip["state_dim"],
     )
-    with FakeTensorMode(allow_non_fake_inputs=True), _no_initialisation():
+    with problem_at("model"), FakeTensorMode(allow_non_fake_inputs=True), _as_allocated():
         model = build(resolved["model"])
         flops = count_flops(model, spec.zeros(batch)) if model.trains else 0
     lines = [f"{resolved['recipe']}, size {resolved['size']}, stage {resolved['stage']}", ""]
@@ -83,12 +88,16 @@ def count_flops(model: Any, clip: Any) -> int:
 
 
 @contextmanager
-def _no_initialisation() -> Iterator[None]:
-    """Leave weights as allocated: some of torch's initialisers look at values, and fake tensors have none."""
+def _as_allocated() -> Iterator[None]:
+    """Leave weights as they are: some of torch's initialisers look at values, and fake tensors have none.
+
+    Nor can a module's fake weights be moved; peft moves what it adds, to where it is already.
+    """
     names = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
     with ExitStack() as stack:
         for name in names:
             stack.enter_context(patch.object(nn.init, name, lambda tensor, *args, **kwargs: tensor))
+        stack.enter_context(patch.object(nn.Module, "to", lambda module, *args, **kwargs: module))
         yield
 
 

@@ -188,13 +188,15 @@ def suite_node(name: str, changes: list[str]) -> dict[str, Any]:
 
 
 def batches(dataset: Any, options: EvaluateOptions) -> list[Any]:
-    """Batches of evenly spread clips, each made when its turn comes."""
+    """Batches of evenly spread clips of one size, each made when its turn comes."""
     from datamodules.batches import collate
+    from datamodules.clip_order import buckets_of
 
-    count = min(options.clips, len(dataset))
+    count, size = min(options.clips, len(dataset)), options.batch_size
     index = [i * len(dataset) // count for i in range(count)]
-    starts = range(0, count, options.batch_size)
-    return [lambda s=s: collate([dataset[i] for i in index[s : s + options.batch_size]]) for s in starts]
+    groups = list(buckets_of(dataset, index).values()) or [index]
+    parts = [group[start : start + size] for group in groups for start in range(0, len(group), size)]
+    return [lambda part=part: collate([dataset[i] for i in part]) for part in parts]
 
 
 def progress(items: Any, title: str) -> Iterator[tuple[int, Any]]:

@@ -1,16 +1,27 @@
-"""What ended a run, in one line, where it was no programming error."""
+"""What ended a run, or keeps it from starting, in one line, where it was no programming error."""
 
 import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch.distributed import DistError
 
 from callbacks.failures import RunStopped
+from checkpoints.own import CheckpointError
 from datamodules import SourceError
-from launch.problems import CommandError
+from launch.problems import CommandError, Problem
 
 _PEER_GONE = ("Connection closed by peer", "Connection reset by peer")  # gloo has no type for it
+
+
+@contextmanager
+def problem_at(path: str) -> Iterator[None]:
+    """Turn a component's own complaint into a problem at its key."""
+    try:
+        yield
+    except (ValueError, SourceError, CheckpointError) as error:
+        raise CommandError([Problem(path, str(error).splitlines()[0])]) from error
 
 
 def in_one_line(error: BaseException, run: Path) -> str | None:

@@ -132,6 +132,7 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None, weights: Pat
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     os.environ[RUN_FOLDER] = str(run)
+    from launch.afterwards import afterwards
     from launch.failures import in_one_line
     from launch.processes import end_with_parent
     from launch.run import run_stages
@@ -160,8 +161,8 @@ def fit(stages: dict[str, Any], run: Path, checkpoint: Path | None, weights: Pat
         say(f"\nfinished {outcome.folder}: {did}{minutes} min {seconds} s")
         if scores:
             say("\n".join(f"  {name:<28} {value:.4g}" for name, value in scores.items()))
-    say(f"look:      tensorboard --logdir {run}      (rollouts as files: {run}/*/rollouts)")
-    say(f"sample:    python sample.py ckpt={run}")
+    for line in afterwards(run, list(stages.values())[-1]):
+        say(line)
     return 0
 
 
@@ -196,7 +197,8 @@ def run_folder(words: dict[str, str], recipe: str) -> Path:
 def explain(raw: dict[str, Any]) -> str:
     """The composed config with one line of meaning a key."""
     from checkpoints.build import is_node
-    from launch.compose import find, paths, recipe_folders
+    from launch.compose import recipe_folders
+    from launch.overrides import find, paths
     from launch.presets import kind_of_component
     from launch.references import resolve
     from launch.show import comments, describe_config

@@ -6,11 +6,13 @@ import time
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from components.baselines import Baseline
 from components.clip import Clip
+from datamodules.held_out import spread
 from evaluation import Timing
 from recipes.world_model import WorldModel, pixels
 
@@ -63,14 +65,22 @@ class BaselinePredictor:
 
 
 class TrainingMean:
-    """The mean of training frames, whatever the context: what a model knows that has learned nothing else."""
+    """The mean of training frames, whatever the context: what a model knows that has learned nothing else.
+
+    Where clips differ in size, their frames are stretched to the first one's, and the mean to the context's.
+    """
 
     def __init__(self, dataset: Any, clips: int = 64) -> None:
-        index = [i * len(dataset) // clips for i in range(min(clips, len(dataset)))]
-        self.mean = torch.stack([pixels(dataset[i]["video"]).mean(dim=0) for i in index]).mean(dim=0)
+        frames = [pixels(dataset[i]["video"]).mean(dim=0) for i in spread(len(dataset), clips)]
+        self.mean = torch.stack([_stretched(frame, frames[0]) for frame in frames]).mean(dim=0)
 
     def __call__(self, context: Float[Tensor, "b c 3 h w"], horizon: int) -> Float[Tensor, "b t 3 h w"]:
-        return self.mean.expand(len(context), horizon, -1, -1, -1)
+        return _stretched(self.mean, context).expand(len(context), horizon, -1, -1, -1)
+
+
+def _stretched(frame: Float[Tensor, "3 h w"], like: Float[Tensor, "... 3 y x"]) -> Float[Tensor, "3 y x"]:
+    size = like.shape[-2:]
+    return frame if frame.shape[-2:] == size else F.interpolate(frame[None], size, mode="bilinear")[0]
 
 
 def _peak_memory() -> float:

@@ -5,7 +5,6 @@ import os
 import random
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,11 @@ import yaml
 
 from checkpoints.build import build, locate
 from checkpoints.files import CheckpointFiles
-from checkpoints.own import (
-    CheckpointError,
-    check_whole,
-    export,
-    public_transformer,
-)
-from checkpoints.starting_weights import newest_whole, start_from
+from checkpoints.own import check_whole, export, public_transformer
+from checkpoints.starting_weights import newest_whole, start_from, with_parts_of
 from components.metrics.lpips import lpips_available, lpips_hint
-from datamodules import SourceError
 from launch.check import check
+from launch.failures import problem_at
 from launch.fsdp import FSDP
 from launch.kept import adopt, find_kept, keep
 from launch.plain import check_plain
@@ -52,15 +46,6 @@ class Outcome:
     metrics: dict[str, float]
 
 
-@contextmanager
-def _one_line(path: str) -> Any:
-    """Turn a component's own complaint into a problem at its key."""
-    try:
-        yield
-    except (ValueError, SourceError, CheckpointError) as error:
-        raise CommandError([Problem(path, str(error).splitlines()[0])]) from error
-
-
 def prepare(raw: Config) -> Config:
     """Check a config and resolve it, with what only the data can tell filled in.
 
@@ -85,7 +70,7 @@ def open_source(raw: Config, resolved: Config) -> tuple[Any, Config]:
 
     Returns the source and the config resolved again.
     """
-    with _one_line("data"):
+    with problem_at("data"):
         source = build(resolved["data"])
         spec = source.spec()
     raw["clip"] |= {"action_dim": spec.action_dim, "state_dim": spec.state_dim}
@@ -97,7 +82,7 @@ def build_model(resolved: Config, source: Any) -> Any:
     torch.manual_seed(resolved["seed"])
     random.seed(resolved["seed"])  # these two for libraries that draw from them
     np.random.seed(resolved["seed"] % 2**32)  # noqa: NPY002
-    with _one_line("model"):
+    with problem_at("model"):
         model = build(resolved["model"])
         model.check_fits(source.spec())
     model.remember(resolved)
@@ -120,12 +105,12 @@ def run_stage(
     source, resolved = open_source(raw, resolved)
     model = build_model(resolved, source)
     for path in weights if resume is None else []:
-        with _one_line("weights"):
+        with problem_at("weights"):
             for told in start_from(model, path):
                 say(told)
     options = resolved["trainer"].copy()
     if options.get("strategy") == "fsdp":
-        with _one_line("trainer.strategy"):
+        with problem_at("trainer.strategy"):
             options["strategy"] = FSDP.of(model)
     if options.get("gradient_clip_val") and not model.automatic_optimization:
         stage = f"stages.{resolved['stage']}.trainer.gradient_clip_val"
@@ -134,19 +119,19 @@ def run_stage(
     steps = options.pop("max_steps") * (options.get("accumulate_grad_batches") or 1)
     clips = source
     if resolved.get("cache") is not None:
-        with _one_line("cache"):
+        with problem_at("cache"):
             clips = build(resolved["cache"], source=source)
             if resume is not None:  # what made the latents is in the checkpoint
                 start_from(model, resume)
             clips.check_made_by(model)
             model.no_text = clips.no_text()
-    with _one_line("loader"):
+    with problem_at("loader"):
         loader = build(resolved["loader"], source=clips, num_batches=steps)
     callbacks = [build(node) for node in resolved["callbacks"].values() if node is not None]
     interval = options.get("val_check_interval")
     if isinstance(interval, int):
         options["val_check_interval"] = min(interval, steps)
-    with _one_line("trainer"):
+    with problem_at("trainer"):
         trainer = build(
             options,
             default_root_dir=str(folder),
@@ -197,7 +182,7 @@ def run_stages(
     weights: Path | None,
     say: Callable[[str], None],
 ) -> list[Outcome]:
-    """Run stages in order, each from the last one's weights; finished ones are skipped.
+    """Run stages in order, each from all weights before it that share a part; finished ones are skipped.
 
     resume: a checkpoint chosen by name; otherwise the newest of the unfinished stage is used.
     weights: of another run, for the first stage to start from; public ones of a transformer are for the first
@@ -205,36 +190,37 @@ def run_stages(
     """
     outcomes = []
     base = weights if weights is not None and public_transformer(weights) is not None else None
-    if base is not None:
-        weights = None
+    given = [weights] if weights is not None and base is None else []
+    finished: list[Path] = []
     for name, raw in stages.items():
         folder = run / name
         lasts = locate(raw["model"]["_component_"]).trains  # of a cache only a look tells what clips it lacks
         if lasts and (folder / "result.json").is_file() and resume is None:
             say(f"stage {name}: finished before, skipped")
         else:
-            with _one_line(f"resume={resume or run}"):
+            with problem_at(f"resume={resume or run}"):
                 if resume is not None and resume.parent.parent == folder:
                     check_whole(resume)
                     start: Path | None = resume
                 else:
                     start = newest_whole(folder, say)
-            fresh = raw.get("kept_in") and start is None and weights is None
+            taken = given or with_parts_of(raw["model"], finished)
+            fresh = raw.get("kept_in") and start is None and not taken
             kept = find_kept(prepare(raw)) if fresh else None
             if kept is not None:
                 say(
                     f"stage {name}: trained before, with the same config on the same clips; taken from {kept}"
                 )
                 adopt(kept, folder)
-                weights = kept
+                finished.append(folder / "model")
                 continue
-            taken = [weights] if weights is not None else []
+            given = []
             if base is not None and "backbone" in raw["model"]:
                 taken.append(base)
                 base = None
             outcomes.append(run_stage(raw, folder, resume=start, weights=taken, say=say))
         if (folder / "model").is_dir():
-            weights = folder / "model"
+            finished.append(folder / "model")
     return outcomes
 
 

@@ -21,7 +21,10 @@ class SampleOptions:
     video: Path | None = field(default=None, metadata={"help": "take the context from this video instead"})
     samples: int = field(default=4, metadata={"help": "futures of the one context"})
     horizon: int | None = field(default=None, metadata={"help": "frames to predict; null = as in training"})
-    text: str | None = field(default=None, metadata={"help": "make videos of this text instead"})
+    text: str | None = field(
+        default=None,
+        metadata={"help": "make videos of this text; for framepack a caption of what follows the context"},
+    )
     question: str | None = field(
         default=None, metadata={"help": "answer this about the clip instead; question=caption describes it"}
     )
@@ -55,15 +58,21 @@ def sample(options: SampleOptions) -> list[Path]:
 
     from recipes.world_model import pixels
 
-    if options.text is not None:
-        return imagine(options)
-    model, clip = model_and_clip(options)
+    model = load(options)
+    if options.text is not None and hasattr(model, "describe"):  # it knows language
+        return imagine(model, options)
+    if options.text is not None and getattr(model, "text_encoder", None) is None:
+        told = f"{type(model).__name__} reads no text; recipe=lwm and recipe=framepack do"
+        raise CommandError([Problem("text", told)])
+    clip = clip_of(model, options)
     known = model.context_frames
     if clip["video"].shape[1] < known:
         raise CommandError(
             [Problem("video", f"has {clip['video'].shape[1]} frames, the model starts from {known}")]
         )
     context, truth = model.split(clip)
+    if options.text is not None:
+        context["text"] = [options.text]
     horizon = options.horizon or model.hparams["clip"]["num_frames"] - known
     action_dim = model.hparams["clip"]["action_dim"]
     if action_dim and "actions" not in context:
@@ -76,27 +85,27 @@ def sample(options: SampleOptions) -> list[Path]:
     generator = torch.Generator().manual_seed(options.seed)
     futures = model.predict(many, horizon, generator=generator)
     first = pixels(context["video"])
-    videos = {"truth": torch.cat([first[0], truth[0, :horizon]])} if len(truth[0]) >= horizon else {}
+    true = len(truth[0]) >= horizon and options.text is None
+    videos = {"truth": torch.cat([first[0], truth[0, :horizon]])} if true else {}
     videos |= {f"sample {i + 1}": torch.cat([first[0], future]) for i, future in enumerate(futures)}
     fps = options.fps or float(clip["fps"][0])
-    name = f"{Path(clip['id'][0]).stem.replace('/', '_')}_seed{options.seed}"
-    return write(options.out / name, videos, fps, known)
+    name = "_".join(filter(None, (Path(clip["id"][0]).stem.replace("/", "_"), _words(options.text))))
+    return write(options.out / f"{name}_seed{options.seed}", videos, fps, known)
 
 
-def imagine(options: SampleOptions) -> list[Path]:
-    """Videos of a text, from a model of video and language; returns the files."""
+def imagine(model: Any, options: SampleOptions) -> list[Path]:
+    """Videos of nothing but a text, from a model of video and language; returns the files."""
     import torch
 
-    model = talking(options, "imagine")
     clip = model.hparams["clip"]
     generator = torch.Generator().manual_seed(options.seed)
     frames = options.horizon or clip["num_frames"]
     made = model.imagine(
         [options.text] * options.samples, frames, size=(clip["height"], clip["width"]), generator=generator
     )
-    name = "_".join("".join(c if c.isalnum() else " " for c in str(options.text)).split())[:60]
     videos = {f"sample {i + 1}": video for i, video in enumerate(made)}
-    return write(options.out / f"{name}_seed{options.seed}", videos, options.fps or 4.0, 0)
+    name = f"{_words(options.text)}_seed{options.seed}"
+    return write(options.out / name, videos, options.fps or 4.0, 0)
 
 
 def answer(options: SampleOptions) -> str:
@@ -105,21 +114,15 @@ def answer(options: SampleOptions) -> str:
 
     from recipes.world_model import pixels
 
-    model = talking(options, "answer")
-    _, clip = model_and_clip(options)
+    model = load(options)
+    if not hasattr(model, "answer"):
+        told = f"{type(model).__name__} knows no language; recipe=lwm does"
+        raise CommandError([Problem("question", told)])
+    clip = clip_of(model, options)
     video, generator = pixels(clip["video"]), torch.Generator().manual_seed(options.seed)
     if options.question == "caption":
         return model.describe(video, generator=generator)[0]
     return model.answer(video, [options.question], generator=generator)[0]
-
-
-def talking(options: SampleOptions, method: str) -> Any:
-    """The checkpoint's model, which must know language."""
-    model = load(options)
-    if not hasattr(model, method):
-        told = f"{type(model).__name__} knows no language; recipe=lwm does"
-        raise CommandError([Problem("text" if method == "imagine" else "question", told)])
-    return model
 
 
 def load(options: SampleOptions) -> Any:
@@ -132,13 +135,12 @@ def load(options: SampleOptions) -> Any:
         raise CommandError([Problem("ckpt", str(error))]) from error
 
 
-def model_and_clip(options: SampleOptions) -> tuple[Any, Any]:
-    """The model, and the clip that the options name."""
+def clip_of(model: Any, options: SampleOptions) -> Any:
+    """The clip that the options name."""
     from datamodules import SourceError
 
-    model = load(options)
     try:
-        return model, take_clip(options, model.hparams)
+        return take_clip(options, model.hparams)
     except SourceError as error:
         raise CommandError([Problem("data", str(error))]) from error
 
@@ -184,6 +186,11 @@ def take_clip(options: SampleOptions, config: Any) -> Any:
             [Problem("clip", f"the split has clips 0 to {len(dataset) - 1}, got {options.clip}")]
         )
     return collate([dataset[options.clip]])
+
+
+def _words(text: str | None) -> str:
+    """A text as a part of a file's name."""
+    return "_".join("".join(c if c.isalnum() else " " for c in text or "").split())[:60]
 
 
 def _repeat(value: Any, times: int) -> Any:

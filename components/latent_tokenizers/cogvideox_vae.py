@@ -10,6 +10,9 @@ from components.gaussian import DiagonalGaussian
 from components.latent_tokenizers import Decoding, Encoding, LatentReconstruction
 from components.latent_tokenizers.diffusers_weights import (
     autoencoder,
+    check_sizes,
+    decoded,
+    encoded,
     from_diffusers,
     posterior_of_moments,
     to_diffusers,
@@ -81,10 +84,7 @@ class CogVideoXVAE(nn.Module):
 
     def grid(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         space = self.space_factor
-        fits = num_frames % PART == 1 and height % space == width % space == 0
-        if not fits or min(height, width) < 1:
-            needs = f"1 + k * {PART} frames with sides in multiples of {space}"
-            raise ValueError(f"CogVideoX codes {needs}, not {num_frames} frames of {height}x{width}")
+        check_sizes("CogVideoX", num_frames, height, width, time=PART, space=space)
         return 1 + (num_frames - 1) // self.time_factor, height // space, width // space
 
     @torch.no_grad()
@@ -92,12 +92,12 @@ class CogVideoXVAE(nn.Module):
         return self._latents(self._posterior(video))
 
     def decode(self, latents: Float[Tensor, "b l c i j"]) -> Float[Tensor, "b t 3 h w"]:
-        return self._frames(latents.movedim(2, -1) / self.scale).clamp(0.0, 1.0)
+        return decoded(self.vae, latents.movedim(2, -1) / self.scale).clamp(0.0, 1.0)
 
     def reconstruct(self, video: Float[Tensor, "b t 3 h w"], random: ClipRandom) -> LatentReconstruction:
         posterior = self._posterior(video)
         return LatentReconstruction(
-            video=self._frames(sample(posterior, random)),
+            video=decoded(self.vae, sample(posterior, random)),
             latents=self._latents(posterior),
             loss=self.kl_weight * divergence(posterior),
         )
@@ -142,10 +142,7 @@ class CogVideoXVAE(nn.Module):
 
     def _posterior(self, video: Float[Tensor, "b t 3 h w"]) -> DiagonalGaussian:
         self.grid(video.shape[1], *video.shape[-2:])
-        return posterior_of_moments(self.vae.encode(to_diffusers(video)).latent_dist.parameters)
-
-    def _frames(self, z: Float[Tensor, "b l i j c"]) -> Float[Tensor, "b t 3 h w"]:
-        return from_diffusers(self.vae.decode(z.movedim(-1, 1)).sample)
+        return encoded(self.vae, video)
 
     def _latents(self, posterior: DiagonalGaussian) -> Float[Tensor, "b l c i j"]:
         return (posterior.mean * self.scale).movedim(-1, 2).contiguous()

@@ -53,6 +53,24 @@ def from_diffusers(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b t 3 h 
     return (video.movedim(1, 2) + 1.0) / 2.0
 
 
+def encoded(vae: Any, video: Float[Tensor, "b t 3 h w"]) -> DiagonalGaussian:
+    """A whole clip by the autoencoder's own encode. Channels last."""
+    return posterior_of_moments(vae.encode(to_diffusers(video)).latent_dist.parameters)
+
+
+def decoded(vae: Any, z: Float[Tensor, "b l i j c"]) -> Float[Tensor, "b t 3 h w"]:
+    """A whole clip by the autoencoder's own decode; not clamped."""
+    return from_diffusers(vae.decode(z.movedim(-1, 1)).sample)
+
+
+def check_sizes(name: str, frames: int, height: int, width: int, *, time: int, space: int) -> None:
+    """Raises ValueError for clips of other than 1 + k * time frames, with sides in multiples of space."""
+    fits = frames % time == 1 and height % space == width % space == 0
+    if not fits or min(height, width) < 1:
+        needs = f"1 + k * {time} frames with sides in multiples of {space}"
+        raise ValueError(f"{name} codes {needs}, not {frames} frames of {height}x{width}")
+
+
 def posterior_of_moments(moments: Float[Tensor, "b moments l i j"]) -> DiagonalGaussian:
     """Channels last."""
     return posterior_of(moments.movedim(1, -1))

@@ -8,12 +8,7 @@ from torch import Tensor, nn
 
 from components.gaussian import DiagonalGaussian
 from components.latent_tokenizers import Decoding, Encoding, LatentReconstruction
-from components.latent_tokenizers.diffusers_weights import (
-    autoencoder,
-    from_diffusers,
-    posterior_of_moments,
-    to_diffusers,
-)
+from components.latent_tokenizers.diffusers_weights import autoencoder, check_sizes, decoded, encoded
 from components.latent_tokenizers.posterior import divergence, sample
 from components.randomness import ClipRandom
 
@@ -78,24 +73,21 @@ class HunyuanVideoVAE(nn.Module):
 
     def grid(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         time, space = self.time_factor, self.space_factor
-        fits = num_frames % time == 1 and height % space == width % space == 0
-        if not fits or min(height, width) < 1:
-            needs = f"1 + k * {time} frames with sides in multiples of {space}"
-            raise ValueError(f"HunyuanVideo codes {needs}, not {num_frames} frames of {height}x{width}")
+        check_sizes("HunyuanVideo", num_frames, height, width, time=time, space=space)
         return 1 + (num_frames - 1) // time, height // space, width // space
 
     @torch.no_grad()
     def encode(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b l c i j"]:
-        return (self._posterior(video).mean * self.scale).movedim(-1, 2).contiguous()
+        return self._latents(self._posterior(video))
 
     def decode(self, latents: Float[Tensor, "b l c i j"]) -> Float[Tensor, "b t 3 h w"]:
-        return self._frames(latents.movedim(2, -1) / self.scale).clamp(0.0, 1.0)
+        return decoded(self.vae, latents.movedim(2, -1) / self.scale).clamp(0.0, 1.0)
 
     def reconstruct(self, video: Float[Tensor, "b t 3 h w"], random: ClipRandom) -> LatentReconstruction:
         posterior = self._posterior(video)
         return LatentReconstruction(
-            video=self._frames(sample(posterior, random)),
-            latents=(posterior.mean * self.scale).movedim(-1, 2),
+            video=decoded(self.vae, sample(posterior, random)),
+            latents=self._latents(posterior),
             loss=self.kl_weight * divergence(posterior),
         )
 
@@ -119,7 +111,7 @@ class HunyuanVideoVAE(nn.Module):
 
     def _posterior(self, video: Float[Tensor, "b t 3 h w"]) -> DiagonalGaussian:
         self.grid(video.shape[1], *video.shape[-2:])
-        return posterior_of_moments(self.vae.encode(to_diffusers(video)).latent_dist.parameters)
+        return encoded(self.vae, video)
 
-    def _frames(self, z: Float[Tensor, "b l i j c"]) -> Float[Tensor, "b t 3 h w"]:
-        return from_diffusers(self.vae.decode(z.movedim(-1, 1)).sample)
+    def _latents(self, posterior: DiagonalGaussian) -> Float[Tensor, "b l c i j"]:
+        return (posterior.mean * self.scale).movedim(-1, 2).contiguous()

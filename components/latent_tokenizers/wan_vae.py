@@ -10,6 +10,7 @@ from components.gaussian import DiagonalGaussian
 from components.latent_tokenizers import Decoding, Encoding, LatentReconstruction
 from components.latent_tokenizers.diffusers_weights import (
     autoencoder,
+    check_sizes,
     from_diffusers,
     posterior_of_moments,
     to_diffusers,
@@ -73,12 +74,7 @@ class WanVAE(nn.Module):
 
     def grid(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
         space = self.space_factor
-        fits = num_frames % PART == 1 and height % space == width % space == 0
-        if not fits or min(height, width) < 1:
-            told = f"{num_frames} frames of {height}x{width}"
-            raise ValueError(
-                f"Wan codes 1 + k * {PART} frames with sides in multiples of {space}, not {told}"
-            )
+        check_sizes("Wan", num_frames, height, width, time=PART, space=space)
         return 1 + (num_frames - 1) // PART, height // space, width // space
 
     def encode(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b l c i j"]:

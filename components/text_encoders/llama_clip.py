@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from components.frozen_network import FrozenNetwork, tokenizer, vocabulary_digest
 from components.text_encoders import TextFeatures
+from components.text_encoders.remembered import RememberedEmpty
 
 BEFORE = (
     "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
@@ -51,15 +51,10 @@ class LlamaClipEncoder(nn.Module):
         self.clip = FrozenNetwork(
             loader="CLIPTextModel", path=path, folder="text_encoder_2", width=pooled_dim, precision=precision
         )
-        self._empty: TextFeatures | None = None
+        self.remembered = RememberedEmpty()
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        if texts != [""]:
-            return self._features(texts)
-        if self._empty is None:  # asked for again and again where text is dropped
-            with torch.inference_mode(False):  # whoever asks first, training may keep it for its gradients
-                self._empty = self._features([""])
-        return self._empty.like(self.llama.place)
+        return self.remembered(texts, self._features).like(self.llama.place)
 
     def _features(self, texts: list[str]) -> TextFeatures:
         before = len(tokenizer(self.path, "tokenizer")(BEFORE).input_ids)
@@ -68,7 +63,7 @@ class LlamaClipEncoder(nn.Module):
         tokens, mask = layers[-3][:, before:], asked["attention_mask"][:, before:].bool()
         ids = {"input_ids": self._ids("tokenizer_2", texts, CLIP_LENGTH)["input_ids"]}
         features = TextFeatures(tokens, mask, self.clip(ids).pooler_output)
-        return features.filled(self.length).like(self.llama.place)
+        return features.filled(self.length)
 
     def _ids(self, folder: str, texts: list[str], length: int) -> dict[str, Any]:
         ids = tokenizer(self.path, folder)(

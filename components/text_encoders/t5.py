@@ -7,6 +7,7 @@ from torch import nn
 
 from components.frozen_network import FrozenNetwork, tokenizer, vocabulary_digest
 from components.text_encoders import TextFeatures
+from components.text_encoders.remembered import RememberedEmpty
 
 
 class T5Encoder(nn.Module):
@@ -44,15 +45,10 @@ class T5Encoder(nn.Module):
             width=dim,
             precision=precision,
         )
-        self._empty: TextFeatures | None = None
+        self.remembered = RememberedEmpty()
 
     def forward(self, texts: list[str]) -> TextFeatures:
-        if texts != [""]:
-            return self._features(texts)
-        if self._empty is None:  # asked for again and again where text is dropped
-            with torch.inference_mode(False):  # whoever asks first, training may keep it for its gradients
-                self._empty = self._features([""])
-        return self._empty.like(self.encoder.place)
+        return self.remembered(texts, self._features).like(self.encoder.place)
 
     def _features(self, texts: list[str]) -> TextFeatures:
         seen = self.padding == "seen"
@@ -67,7 +63,7 @@ class T5Encoder(nn.Module):
         mask = torch.ones_like(ids.attention_mask) if seen else ids.attention_mask
         tokens = self.encoder({"input_ids": ids.input_ids, "attention_mask": mask}).last_hidden_state
         pooled = tokens.new_zeros(len(texts), 0)
-        return TextFeatures(tokens, mask.bool(), pooled).filled(self.length).like(self.encoder.place)
+        return TextFeatures(tokens, mask.bool(), pooled).filled(self.length)
 
     def settings(self) -> dict[str, str | int | float | bool]:
         return {

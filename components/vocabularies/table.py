@@ -24,7 +24,7 @@ class Table(nn.Module):
     def embed(self, tokens: Int[Tensor, "b s"]) -> Float[Tensor, "b s d"]:
         return self.tokens(tokens)
 
-    def logits(self, hidden: Float[Tensor, "b d"], ids: slice = ALL) -> Float[Tensor, "b v"]:
+    def logits(self, hidden: Float[Tensor, "*b d"], ids: slice = ALL) -> Float[Tensor, "*b v"]:
         """Of the ids of one range."""
         return F.linear(hidden, self.head.weight[ids])
 

@@ -135,7 +135,8 @@ class VideoWorld(WorldModel):
                 start = self.layout.starts[part]
                 ids = slice(start, start + self.layout.sizes[part])
             if count := int(chosen.sum()):
-                losses[name] = self.table.loss(hidden, targets, weights, chosen.expand_as(targets), ids)
+                chosen = chosen.to(targets.device).expand_as(targets)
+                losses[name] = self.table.loss(hidden, targets, weights, chosen, ids)
                 counts[name] = count * len(tokens)
         return losses, counts
 
@@ -155,7 +156,6 @@ class VideoWorld(WorldModel):
     def sequence(self, images: Images, codes: Tensor | None) -> tuple[Slots, Int[Tensor, "b s"]]:
         flat = images.flatten(2)
         slots = self.layout.slots(flat.shape[1], flat.shape[2], self.num_codes)
-        slots = Slots(*(column.to(flat.device) for column in slots))
         return slots, self.layout.tokens(slots, flat, codes)
 
     def instruction(self, clip: Clip) -> Float[Tensor, "b d"] | None:
@@ -171,16 +171,15 @@ class VideoWorld(WorldModel):
         x = self.table.embed(tokens)
         if instruction is None:
             return x
-        return torch.where(slots.is_language[part, None], instruction[:, None], x)
+        return torch.where(slots.is_language[part, None].to(x.device), instruction[:, None], x)
 
     def typical_step(self, clip: Clip) -> Tensor:
-        """A step on codes that are there: encoding is done once, ahead."""
+        """A sequence of any tokens, all predicted; encoding is done once, ahead."""
         b, _, _, height, width = clip["video"].shape
         _, i, j = self.tokenizer.grid(1, height, width)
-        made = clip["video"].new_zeros(b, self.window, len(views(clip)), i * j, dtype=torch.long)
-        codes = made.new_zeros(b, self.window - 1, self.num_codes)
-        losses, counts = self.losses(clip | {"codes": made, "dynamics_codes": codes})
-        return torch.stack(list(losses.values())).sum() / sum(counts.values())
+        slots = self.layout.slots(self.window, len(views(clip)) * i * j, self.num_codes)
+        hidden = self.decoder(self.table.embed(clip["video"].new_zeros(b, len(slots), dtype=torch.long)))
+        return self.table.logits(hidden).logsumexp(dim=-1).mean()
 
     def configure_optimizers(self) -> list[Optimizer]:
         parts = [weight for weight in self.parameters() if weight.requires_grad]
@@ -272,7 +271,7 @@ class VideoWorld(WorldModel):
         filler = images.new_zeros(len(images), self.num_codes)
         so_far = torch.stack([filler if c is None else c for c in codes], dim=1)
         slots, tokens = self.sequence(torch.cat([images, blank], dim=1), so_far)
-        written = torch.tensor([c is not None for c in codes] + [False], device=tokens.device)
+        written = torch.tensor([c is not None for c in codes] + [False])
         known = torch.where(slots.is_codes, written[slots.frame], slots.frame < given)
         last = (slots.is_codes & (slots.frame == given - 1)).nonzero().flatten().tolist()
         is_codes = slots.is_codes.tolist()

@@ -79,9 +79,3 @@ def test_the_last_frame_has_no_codes_and_none_has_without_any():
 def test_what_does_not_fit_is_told(changes, told):
     with pytest.raises(ValueError, match=told):
         board(**changes)
-
-
-def test_codes_outside_of_the_codebook_are_told():
-    layout = board()
-    with pytest.raises(ValueError, match="codes has ids 7 to 7; its codebook has 7"):
-        layout.tokens(layout.slots(2, 1, 1), torch.zeros(1, 2, 1, dtype=torch.long), torch.tensor([[[7]]]))

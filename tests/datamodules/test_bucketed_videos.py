@@ -44,6 +44,12 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_one_length_may_stand_alone(folder):
+    one, listed = source(folder, num_frames=9), source(folder, num_frames=[9])
+    assert one.spec() == listed.spec()
+    assert one.settings() == listed.settings()
+
+
 def test_every_video_goes_to_its_nearest_bucket(folder):
     made = source(folder)
     assert isinstance(made, ClipSource)

@@ -113,6 +113,27 @@ def test_stream_state_travels_with_the_batch_out_of_the_worker():
     assert ids(again) == whole[2:]
 
 
+class Named(Table):
+    """A table whose clips have names, as files and cached clips have."""
+
+    def __init__(self, names: str) -> None:
+        super().__init__(len(names))
+        self.names = names
+
+    def name_of(self, index: int) -> str:
+        return self.names[index]
+
+
+def test_as_many_other_clips_are_not_gone_on_with():
+    state = loader(Named("abcdefghij")).state_dict()
+    loader(Named("abcdefghij")).load_state_dict(state)
+    for other in ("abcdefghik", "bacdefghij"):
+        with pytest.raises(SourceError, match="have other names than this run's, or come in another order"):
+            loader(Named(other)).load_state_dict(state)
+    del state["names"]  # of a run before names were written down
+    loader(Named("abcdefghik")).load_state_dict(state)
+
+
 def test_each_process_gets_its_own_stream_back():
     states = {rank: {"pass": 0, "place": rank} for rank in range(2)}
     second = loader(Stream(10), rank=1, world_size=2)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from launch.command import alternatives, expand, parse, read_value
-from launch.compose import compose, overlay
+from launch.compose import compose
 from launch.main import main
+from launch.overrides import overlay
 from launch.problems import CommandError, did_you_mean
 
 ROOT = Path(__file__).resolve().parents[2]

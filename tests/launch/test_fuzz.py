@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from checkpoints.build import is_node, locate, parameters
-from launch import compose, main, presets
+from launch import compose, main, overrides, presets
 from launch.check import fits
 from launch.command import WORDS, parse, read_value
 
@@ -76,12 +76,12 @@ def config(start: int) -> dict[str, Any]:
 
 @cache
 def keys(start: int) -> list[str]:
-    return [key for key in compose.paths(config(start)) if key not in WORDS]
+    return [key for key in overrides.paths(config(start)) if key not in WORDS]
 
 
 @cache
 def nodes(start: int) -> list[str]:
-    return [key for key in keys(start) if is_node(compose.find(config(start), key))]
+    return [key for key in keys(start) if is_node(overrides.find(config(start), key))]
 
 
 @cache
@@ -89,7 +89,7 @@ def typed(start: int) -> list[tuple[str, Any]]:
     """Keys that hold values, with what their component's constructor declares them to be."""
     found = []
     for key in nodes(start):
-        node = compose.find(config(start), key)
+        node = overrides.find(config(start), key)
         known = parameters(locate(node["_component_"]))
         for name in node.keys() & known.keys():
             annotation = known[name].annotation
@@ -101,7 +101,7 @@ def typed(start: int) -> list[tuple[str, Any]]:
 def accepted(start: int, key: str) -> bool:
     """Whether a key exists, or is an argument that its component takes though the config does not list it."""
     owner, _, leaf = key.rpartition(".")
-    node = compose.find(config(start), owner) if owner else config(start)
+    node = overrides.find(config(start), owner) if owner else config(start)
     if (
         key in keys(start)
         or key in WORDS
@@ -181,7 +181,7 @@ def test_wrong_plain_values(refused, key, text):
 @fuzzed
 def test_swaps_of_the_wrong_kind(refused, start, data):
     key = data.draw(st.sampled_from(nodes(start)))
-    own = presets.kind_of_component(compose.find(config(start), key)["_component_"])
+    own = presets.kind_of_component(overrides.find(config(start), key)["_component_"])
     other = data.draw(st.sampled_from(sorted(presets.kinds())))
     assume(own is None or other != own.name)
     name, node = data.draw(st.sampled_from(sorted(presets.kinds()[other].nodes.items())))
@@ -291,7 +291,7 @@ def _numeric(annotation: Any) -> bool:
 def _required(start: int, key: str) -> bool:
     """Whether a run cannot do without a key: an argument without a default, or what the commands read."""
     owner, _, leaf = key.rpartition(".")
-    node = compose.find(config(start), owner) if owner else None
+    node = overrides.find(config(start), owner) if owner else None
     if owner in ("", "clip") or key == "trainer.max_steps":
         return key not in ("callbacks", "threads")
     if not is_node(node):

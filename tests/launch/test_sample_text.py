@@ -1,9 +1,12 @@
 """sample.py with texts: videos of a text, a caption, an answer."""
 
 import pytest
+import torch
+from PIL import Image
 
 from checkpoints.own import export
 from launch.sample import main
+from tests.media import numbered_frame
 from tests.recipes.conftest import built
 
 SMALL = [
@@ -21,6 +24,17 @@ def lwm(tmp_path_factory):
 def savp(tmp_path_factory):
     model, _ = built("savp")
     return export(model, dict(model.hparams), tmp_path_factory.mktemp("savp") / "model")
+
+
+@pytest.fixture(scope="module")
+def framepack(tmp_path_factory):
+    """Not trained, but a text has a say."""
+    model, _ = built("framepack", "tokenizer.widths=[8,16]")
+    with torch.no_grad():
+        for weight in model.backbone.parameters():
+            if not weight.any():  # its gates and last layer begin as zeros
+                weight.normal_(std=0.1)
+    return export(model, dict(model.hparams), tmp_path_factory.mktemp("framepack") / "model")
 
 
 def test_a_text_becomes_videos(lwm, tmp_path, capsys):
@@ -53,13 +67,45 @@ def test_a_question_is_answered_in_words(lwm, tmp_path, capsys, question):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("token", ["text=a red disc", "question=what color is it?"])
-def test_a_model_without_language_says_so(savp, tmp_path, capsys, token):
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ("text=a red disc", "SAVP reads no text; recipe=lwm and recipe=framepack do"),
+        ("question=what color is it?", "SAVP knows no language; recipe=lwm does"),
+    ],
+)
+def test_a_model_without_language_says_so(savp, tmp_path, capsys, token, told):
     assert main([f"ckpt={savp}", token, f"out={tmp_path}"]) == 2
     first, line = capsys.readouterr().err.strip().splitlines()
     assert first == "sample.py: 1 problem, nothing was started"
     assert line.split()[0] == token.split("=")[0]
-    assert "SAVP knows no language; recipe=lwm does" in line
+    assert told in line
+
+
+def sampled(model, out, *tokens: str) -> bytes:
+    assert main([f"ckpt={model}", "samples=1", "horizon=2", f"out={out}", *tokens]) == 0
+    (picture,) = out.glob("*.png")
+    return picture.read_bytes()
+
+
+def test_a_caption_and_an_image_become_a_video(framepack, tmp_path):
+    image = tmp_path / "photo.png"
+    Image.fromarray(numbered_frame(7)).save(image)
+    red, again, blue, none = (
+        sampled(framepack, tmp_path / name, f"video={image}", *text)
+        for name, text in (
+            ("red", ["text=a red disc moves up"]), ("again", ["text=a red disc moves up"]),
+            ("blue", ["text=a blue disc moves down"]), ("none", []),
+        )
+    )  # fmt: skip
+    assert red == again
+    assert len({red, blue, none}) == 3
+    assert all(file.stem.endswith("_a_red_disc_moves_up_seed0") for file in (tmp_path / "red").iterdir())
+
+
+def test_a_caption_takes_the_place_of_a_clips_own(framepack, tmp_path):
+    own, other = sampled(framepack, tmp_path / "own"), sampled(framepack, tmp_path / "other", "text=x")
+    assert own != other
 
 
 def test_videos_go_on_as_for_every_recipe(lwm, tmp_path):

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from launch.command import parse
-from launch.compose import change_stages, compose, find
+from launch.compose import change_stages, compose
 from launch.main import main
+from launch.overrides import find
 
 
 def composed(*tokens: str) -> tuple[dict, list]:
@@ -93,6 +94,38 @@ def test_a_mistake_is_one_line(token, told, capsys, tmp_path):
     assert len(lines) == 1
     assert told in lines[0]
     assert not (tmp_path / "run").exists()
+
+
+def framepack(*tokens: str) -> tuple[list[str], list[str]]:
+    stages, problems = compose(parse(["recipe=framepack", *tokens]))
+    return list(stages), [f"{problem.path}: {problem.message}" for problem in problems]
+
+
+def test_a_cache_that_nobody_reads_is_not_made():
+    assert framepack("stages.model.cache=null") == (["tokenizer", "model"], [])
+    assert framepack("stages.model.cache=null", "callbacks.writer.train_clips=9")[1] == []
+    assert framepack("stages.model.cache=null", "stage=cache") == (["cache"], [])
+    assert framepack("stages.model=null") == (["tokenizer", "cache"], [])  # asked for
+
+
+def test_a_stage_is_left_out_on_the_command_line():
+    assert framepack("stages.tokenizer=null") == (["cache", "model"], [])
+    reading = "stages.model.cache.root=other/latents"
+    assert framepack("stages.cache=null", reading) == (["tokenizer", "model"], [])
+    assert framepack("stages.cache=null", "stages.model.cache=null") == (["tokenizer", "model"], [])
+
+
+@pytest.mark.parametrize("tokens", [["stages.cache=null"], ["callbacks.writer.root=other"]])
+def test_a_cache_that_is_never_made_is_told_before_the_first_stage(tokens):
+    _, (told,) = framepack(*tokens)
+    assert told.startswith("stages.model.cache: reads ${run:latents}, which no stage of this run writes")
+    assert "stages.model.cache.root=FOLDER" in told
+
+
+def test_one_stage_at_least():
+    stages, told = framepack("stages.tokenizer=null", "stages.cache=null", "stages.model=null")
+    assert stages == []
+    assert told == ["stages.cache, stages.model, stages.tokenizer: nothing is left to do"]
 
 
 def test_no_stage_of_this_name(capsys):

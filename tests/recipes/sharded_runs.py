@@ -22,7 +22,8 @@ from torch.optim import Optimizer
 
 from components.clip import Clip
 from launch.command import parse
-from launch.compose import compose, overlay
+from launch.compose import compose
+from launch.overrides import overlay
 from launch.run import prepare, run_stage
 from recipes.stage import Stage
 from recipes.world_model import pixels

@@ -13,8 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from checkpoints.build import build, is_node
 from checkpoints.own import export, stages_in
-from launch.compose import find, paths, recipe_folders
+from launch.compose import recipe_folders
 from launch.main import main
+from launch.overrides import find, paths
 from launch.presets import kind_of_component
 from launch.problems import CommandError
 from launch.run import prepare
@@ -178,6 +179,10 @@ def test_every_legal_swap_takes_a_training_step(recipe_name, key, name):
         model, clip = built(recipe_name, f"{key}={name}")
     except CommandError as error:
         pytest.skip(f"not legal here: {error}")
+    except ValueError as error:
+        if "pip install" not in str(error):
+            raise
+        pytest.skip(str(error))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     take_step(model, clip)
     assert all(torch.isfinite(v).all() for v in model.state_dict().values() if v.is_floating_point())

@@ -1,5 +1,8 @@
 """FramePack from the command line: public weights in, low-rank training on own videos, public weights out."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tests.components.test_hunyuan_video import called
 from tests.media import write_video
 from tests.recipes.conftest import begun, built
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "model.backbone.num_heads=2", "model.backbone.head_dim=16", "model.backbone.rope_axes=[4,6,6]",
     "model.backbone.num_layers=1", "model.backbone.num_single_layers=1", "text_encoder.dim=16",
@@ -118,3 +122,30 @@ def test_public_weights_are_fine_tuned_on_videos_and_made_public(
     assert torch.equal(moved["proj_out.weight"], dict(before.named_parameters())["proj_out.weight"])
     key = "clean_x_embedder.proj_4x.weight"
     assert not torch.equal(moved[key], dict(before.named_parameters())[key])  # patch layers train in full
+
+
+def test_two_processes_with_shares_of_the_weights_equal_one(tmp_path, monkeypatch):
+    """After five whole steps of AdamW with clipped gradients on the same global batches of four clips."""
+    monkeypatch.chdir(tmp_path)
+    tokens = [
+        "recipe=framepack", "stage=model", "stages.model.cache=null", *SMALL, "loader.val_clips=4",
+        "trainer.max_steps=5", "trainer.accelerator=cpu", "~callbacks.rollouts", "~callbacks.throughput",
+    ]  # fmt: skip
+    shared = ["trainer.devices=2", "trainer.strategy=fsdp", "loader.batch_size=2", "run_dir=two"]
+    two = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *tokens, *shared],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        assert main([*tokens, "loader.batch_size=4", "run_dir=one"]) == 0
+        said, _ = two.communicate(timeout=300)
+        assert two.returncode == 0, said[-3000:]
+    finally:
+        two.kill()
+    begin = built("framepack", *SMALL)[0].backbone.state_dict()
+    one, other = (Stage.load(Path(run)).state_dict() for run in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(other[name], weight, rtol=0, atol=2e-6, msg=name)
+    moved = [float((one[f"backbone.{name}"] - weight).abs().max()) for name, weight in begin.items()]
+    assert sum(distance > 1e-3 for distance in moved) > len(moved) // 2
