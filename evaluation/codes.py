@@ -176,9 +176,8 @@ def coloured_by(
     if actions.shape[2] == 1 and torch.equal(actions, actions.round()):
         return {names[0] if names else "action": actions[:, :, 0]}
     moved = actions.cumsum(dim=1)
-    return {
-        (names[i] if names else f"action {i}"): moved[:, :, i] for i in range(min(COLUMNS, moved.shape[2]))
-    }
+    names = names or tuple(f"action_{i}" for i in range(moved.shape[2]))
+    return {name: moved[:, :, i] for i, name in enumerate(names[:COLUMNS])}
 
 
 def table(ids: list[str], codes: Int[Tensor, "n m"], places: tuple[Float[Tensor, "n 2"], ...]) -> str:
