@@ -33,6 +33,7 @@ class Kind:
             "posteriors": "posterior",
             "adversarial": "adversarial loss",
             "vocabularies": "vocabulary",
+            "latent_dynamics": "latent dynamics",
             "memories": "memory",
         }
         return irregular.get(last, last.removesuffix("s")).replace("_", " ")
