@@ -14,6 +14,7 @@ from components.latent_dynamics.places import Places
 from components.latent_tokenizers.causal_coder import CausalDecoder, CausalEncoder, Halving, Sizes
 from components.latent_tokenizers.channel_statistics import ChannelStatistics
 from components.quantizers import Quantizer
+from components.quantizers.codes_of import codes_of
 from components.randomness import ClipRandom
 
 STATISTICS_DECAY = 0.95
@@ -72,7 +73,7 @@ class CausalQueries(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Float[Tensor, "b t 3 h w"]) -> Int[Tensor, "b n"]:
-        return self._codes(self.features(video))
+        return codes_of(self.quantizer, self.features(video))
 
     def features(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b n d"]:
         return self._normalised(self.queries(self._encoded(frames_ahead(video, self.horizon))))
@@ -96,7 +97,7 @@ class CausalQueries(nn.Module):
         by_frame = random.uniform(1, 1, 1, 1) < FRAMES
         made = self._frames(torch.where(by_frame, encoded, self._slots(encoded[:, :1], features)))
         with torch.no_grad():
-            codes = self._codes(features)
+            codes = codes_of(self.quantizer, features)
         unused = torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
         nothing = 0.0 * unused  # processes that share a batch wait for a gradient of every weight
         return Dynamics(video=made, codes=codes, loss=nothing)
@@ -116,16 +117,6 @@ class CausalQueries(nn.Module):
 
     def _normalised(self, found: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         return self.statistics.normalised(found.flatten(1)).unflatten(1, found.shape[1:])
-
-    def _codes(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
-        """From which the quantizer learns nothing, in training mode neither."""
-        quantizer = cast(nn.Module, self.quantizer)
-        learning = quantizer.training
-        quantizer.eval()
-        try:
-            return self.quantizer(features).indices
-        finally:
-            quantizer.train(learning)
 
     def _slots(
         self, first: Float[Tensor, "b 1 i j c"], latents: Float[Tensor, "b n d"]

@@ -20,6 +20,7 @@ from components.latent_dynamics.magvit_layers import (
     residual_blocks,
 )
 from components.quantizers import Quantizer
+from components.quantizers.codes_of import codes_of
 from components.randomness import ClipRandom
 from components.tokenizers.layers import group_norm
 
@@ -76,7 +77,7 @@ class MagvitDynamics(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Float[Tensor, "b t 3 h w"]) -> Int[Tensor, "b n"]:
-        return self._codes(self.features(video))
+        return codes_of(self.quantizer, self.features(video))
 
     def features(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b n d"]:
         return self._read(self._encoded(self._clip(video)))
@@ -96,7 +97,7 @@ class MagvitDynamics(nn.Module):
     def autoencode(self, video: Float[Tensor, "b t 3 h w"], random: ClipRandom | None = None) -> Dynamics:
         encoded = self._encoded(self._clip(video))
         with torch.no_grad():
-            codes = self._codes(self._read(encoded))
+            codes = codes_of(self.quantizer, self._read(encoded))
         made = _pixels(self.decoder(encoded))
         return Dynamics(video=made, codes=codes, loss=made.new_zeros(()))
 
@@ -127,16 +128,6 @@ class MagvitDynamics(nn.Module):
             query = self.queries[h - 1].expand(len(frames), 1, -1)
             found.append(former(query, frames[:, : h + 1].flatten(1, 2), positions.repeat(h + 1, 1)))
         return torch.cat(found, dim=1)
-
-    def _codes(self, features: Float[Tensor, "b n d"]) -> Int[Tensor, "b n"]:
-        """From which the quantizer learns nothing, in training mode neither."""
-        quantizer = cast(nn.Module, self.quantizer)
-        learning = quantizer.training
-        quantizer.eval()
-        try:
-            return self.quantizer(features).indices
-        finally:
-            quantizer.train(learning)
 
     def _frames(
         self, first: Float[Tensor, "b d l i j"], latents: Float[Tensor, "b n d"]

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from components.quantizers import Quantizer
+from components.quantizers.codes_of import codes_of
 from components.randomness import ClipRandom
 from components.tokenizers import Reconstruction
 from components.tokenizers.image_coder import ImageDecoder, ImageEncoder
@@ -79,7 +80,9 @@ class VQGAN(nn.Module):
     @torch.no_grad()
     def encode(self, video: Float[Tensor, "b t 3 h w"]) -> Int[Tensor, "b t i j"]:
         self.grid(video.shape[1], *video.shape[-2:])
-        codes = [self.codes_of(self.latents(frames)) for frames in self.chunks(video.flatten(0, 1))]
+        codes = [
+            codes_of(self.quantizer, self.latents(frames)) for frames in self.chunks(video.flatten(0, 1))
+        ]
         return torch.cat(codes).unflatten(0, video.shape[:2])
 
     def decode(self, codes: Int[Tensor, "b t i j"]) -> Float[Tensor, "b t 3 h w"]:
@@ -106,19 +109,6 @@ class VQGAN(nn.Module):
         """Frames in [0, 1], not clamped, of quantised features; in the weights' precision under autocast."""
         frames = self.decoder(self.post_quant_conv(latents.movedim(-1, 1)))
         return (frames.to(self.last_layer.dtype) + 1.0) / 2.0
-
-    def codes_of(self, latents: Float[Tensor, "n i j dim"]) -> Int[Tensor, "n i j"]:
-        """Codes, from which the quantiser learns nothing, in training mode neither.
-
-        A frozen tokenizer inside a model that trains is in training mode too.
-        """
-        quantizer = cast(nn.Module, self.quantizer)
-        learning = quantizer.training
-        quantizer.eval()
-        try:
-            return self.quantizer(latents).indices
-        finally:
-            quantizer.train(learning)
 
     def chunks(self, frames: Tensor) -> tuple[Tensor, ...]:
         return frames.split(self.frames_at_once or max(len(frames), 1))
