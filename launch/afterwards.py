@@ -30,16 +30,22 @@ def afterwards(run: Path, last: Config) -> list[str]:
 
 
 def next_stage(run: Path, last: Config, *, trained: bool) -> list[str] | None:
-    """The command line of the stage after the last one that ran, with what this run has made."""
+    """The command line of the stage after the last one that ran, with what this run has made.
+
+    Where all that was trained so far is kept for other runs, the plain command finds it and goes on.
+    """
     record = json.loads((run / "run.json").read_text())
     command = parse(record["command"])
     words = {
         word: text for word, text in command.words.items() if word not in ("stage", "run_dir", "weights")
     }
     stages = compose(replace(command, words=words))[0]
-    later = list(stages)[list(stages).index(last["stage"]) + 1 :] if last["stage"] in stages else []
+    done = list(stages).index(last["stage"]) + 1 if last["stage"] in stages else len(stages)
+    later = list(stages)[done:]
     if not later:
         return None
+    if not record.get("weights") and all(stage.get("kept_in") for stage in list(stages.values())[:done]):
+        return replace(command, words=words).tokens()
     words["stage"] = later[0]
     if trained or record.get("weights"):
         words["weights"] = str(run) if trained else record["weights"]

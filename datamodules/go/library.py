@@ -28,13 +28,37 @@ class Played:
     engines: int
 
 
-def find_games(games: str, size: int, played: Played | None = None) -> list[Game]:
+@dataclass(frozen=True)
+class Annotator:
+    """Whose lines games are given, and the file that keeps them."""
+
+    file: str
+    level: int
+    engines: int
+
+
+def find_games(
+    games: str, size: int, played: Played | None = None, annotator: Annotator | None = None
+) -> list[Game]:
     """All games on boards of a size, or so many. Raises: SourceError, one line, where there are none.
 
     games: "shipped", a file of games, or SGF: a file, a folder or a glob. SGF files that cannot be used are
     passed over and told in one warning.
     played: takes the first `count` games; has what is missing played and added to the file.
+    annotator: its lines take the place of those that the games have.
     """
+    found = _found(games, size, played)
+    if annotator is None:
+        return found
+    from datamodules.go.make import annotate_games
+
+    file = Path(annotator.file).expanduser()
+    if not file.name.endswith(SUFFIXES):
+        raise SourceError(f"data.annotations={annotator.file}: give a file *{SUFFIXES[0]} or *{SUFFIXES[1]}")
+    return annotate_games(file, found, level=annotator.level, processes=annotator.engines)
+
+
+def _found(games: str, size: int, played: Played | None) -> list[Game]:
     path = shipped(f"go_{size}x{size}.jsonl.xz") if games == SHIPPED else Path(games).expanduser()
     can_grow = games != SHIPPED and path.name.endswith(SUFFIXES)
     if path.is_file() and path.suffix != ".sgf":

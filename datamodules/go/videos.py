@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from components.clip import ClipSpec
 from datamodules import SourceError, Split
 from datamodules.go.games import Game, positions, spell
-from datamodules.go.library import Played, find_games, split_of
+from datamodules.go.library import Annotator, Played, find_games, split_of
 from datamodules.go.read import BoardReader
 from datamodules.go.render import Renderer
 from datamodules.go.rules import Position, name, replay
@@ -53,8 +53,9 @@ class GoVideos:
         cell: pixels from line to line; see Renderer.
         symmetries: training positions also turned and mirrored, 8 clips of each.
         targets: what follows, the annotator's moves or those that were played.
+        annotations: a file of lines by GNU Go for these games; those that it lacks are made and added.
         count: of games; those that the file does not hold are played by GNU Go and added to it. None = all.
-        level, annotator_level: of GNU Go there, the players' and the annotator's.
+        level, annotator_level: of GNU Go, the players' of new games and the annotator's.
         engines: processes of GNU Go.
 
     renderer, reader: boards to frames and back. Raises: SourceError.
@@ -72,6 +73,7 @@ class GoVideos:
         seed: int,
         symmetries: bool = True,
         targets: Literal["annotated", "played"] = "annotated",
+        annotations: str | None = None,
         count: int | None = None,
         level: int = 0,
         annotator_level: int = 5,
@@ -88,6 +90,7 @@ class GoVideos:
         self.games, self.size, self.num_frames = games, size, num_frames
         self.height, self.width, self.cell = height, width, cell
         self.symmetries, self.targets = symmetries, targets
+        self.annotator = None if annotations is None else Annotator(annotations, annotator_level, engines)
         self.renderer = Renderer(size=size, side=height, cell=cell)
         self.reader = BoardReader(self.renderer)
         self._played = None if count is None else Played(count, level, annotator_level, seed, engines)
@@ -119,7 +122,7 @@ class GoVideos:
     @cached_property
     def known(self) -> dict[Split, list[tuple[Game, int]]]:
         """Split -> every (game, ply) whose line is known."""
-        games = find_games(self.games, self.size, self._played)
+        games = find_games(self.games, self.size, self._played, self.annotator)
         known: dict[Split, list[tuple[Game, int]]] = {"train": [], "val": [], "test": []}
         for game, ply in positions(games):
             if self.targets == "played" or game.lines.get(ply):
@@ -127,7 +130,8 @@ class GoVideos:
         for split, places in known.items():
             if not places:
                 told = f"data.games={self.games}: {len(games)} games have no {self.targets} moves for {split}"
-                advice = "give more games" if any(known.values()) else "set data.targets=played"
+                missing = "set data.targets=played, or data.annotations=FILE.jsonl for GNU Go's lines"
+                advice = "give more games" if any(known.values()) else missing
                 raise SourceError(f"{told}; {advice}")
         return known
 

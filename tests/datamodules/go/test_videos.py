@@ -3,6 +3,7 @@
 import pickle
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +265,22 @@ def test_games_that_are_missing_are_played_and_added(path, monkeypatch):
     monkeypatch.setattr(library, "shipped", lambda name: path)
     with pytest.raises(SourceError, match=r"shipped has 240 games; set data.games to a file \(\*.jsonl\)"):
         find_games("shipped", 5, Played(300, 0, 5, 0, 1))
+
+
+def test_games_without_lines_are_given_some(path, monkeypatch, tmp_path):
+    asked = []
+
+    def annotate_games(path, games, *, level, processes):
+        asked.append((path, level, processes))
+        return [replace(game, lines={4: [0]}) for game in games]
+
+    monkeypatch.setattr(make, "annotate_games", annotate_games)
+    file = str(tmp_path / "lines.jsonl")
+    own = source(path, annotations=file, annotator_level=3, engines=2)
+    assert all(game.lines == {4: [0]} for game, _ in own.known["train"])
+    assert asked == [(tmp_path / "lines.jsonl", 3, 2)]
+    with pytest.raises(SourceError, match=r"data.annotations=lines.txt: give a file \*.jsonl"):
+        source(path, annotations="lines.txt").split("train")
 
 
 def test_held_out_games_stay_where_they_are_when_others_come(path):
