@@ -62,10 +62,11 @@ class Throughput(Callback):
                 torch.cuda.synchronize(pl_module.device)
             end = time.perf_counter()
             self._steps += 1
-            clips = clip_size(batch) * trainer.world_size
-            frames = next(batch[key] for key in ("video", "latents", "codes") if key in batch)
+            processes = trainer.distributed_sampler_kwargs or {"num_replicas": 1}  # that see different clips
+            clips = clip_size(batch) * processes["num_replicas"]
+            frames = [batch[key].shape[1] for key in ("video", "latents", "codes") if key in batch]
             self._clips += clips
-            self._frames += clips * frames.shape[1]
+            self._frames += clips * (frames or [0])[0]
             self._seconds += end - self._last_end
             self._waited += self._start - self._last_end
             if logs:

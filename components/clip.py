@@ -11,7 +11,7 @@ class Clip(TypedDict, total=False):
     """A batch of clips, straight from a source; a recipe turns uint8 into floats on the device.
 
     A source yields the same dictionary for one clip, without the batch axis. A clip has a video, latents or
-    codes that were made of it before, or both.
+    codes that were made of it before, or both; of a source of texts alone it has none of these.
     """
 
     video: UInt8[Tensor, "b t 3 h w"]
@@ -75,4 +75,4 @@ class ClipSpec:
 
 def clip_size(clip: Clip) -> int:
     """How many clips a batch holds."""
-    return len(next(clip[key] for key in ("video", "latents", "codes") if key in clip))
+    return len(next(clip[key] for key in ("video", "latents", "codes", "id") if key in clip))

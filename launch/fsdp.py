@@ -10,11 +10,13 @@ from torch.optim import Optimizer
 
 from checkpoints.own import read_checkpoint
 from checkpoints.sharded import read, spread_like, write
+from components.context_parallel import Layout
+from launch.context import SharedRows
 from launch.processes import PATIENCE
 from recipes.stage import Stage
 
 
-class FSDP(ModelParallelStrategy):
+class FSDP(SharedRows, ModelParallelStrategy):
     """Lightning's FSDP2 over all processes, whose checkpoints also go on under another strategy.
 
     Lightning's own `fsdp` is FSDP1, which wraps modules and needs an accelerator.
@@ -23,11 +25,12 @@ class FSDP(ModelParallelStrategy):
     keeps tensors that callbacks add (averaged weights) from the first process alone, and unpickles.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, context: int = 1, layout: Layout = "zigzag") -> None:
         super().__init__(timeout=PATIENCE)
+        self.context, self.layout = context, layout
 
     @classmethod
-    def of(cls, stage: Stage) -> Self:
+    def of(cls, stage: Stage, *, context: int = 1, layout: Layout = "zigzag") -> Self:
         """For a stage; raises ValueError, in one line, for one whose weights cannot be shared out."""
         name = type(stage).__name__
         if not stage.automatic_optimization and not stage.sharded_calls:
@@ -35,7 +38,7 @@ class FSDP(ModelParallelStrategy):
         own = [weight for weight, x in stage.named_parameters(recurse=False) if x.requires_grad]
         if own:
             raise ValueError(f"{name}.{own[0]} is in no part of it, and only parts are shared out: take ddp")
-        return cls()
+        return cls(context=context, layout=layout)
 
     def _setup_distributed(self) -> None:
         super()._setup_distributed()

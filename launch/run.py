@@ -19,6 +19,7 @@ from checkpoints.own import check_whole, export, public_transformer
 from checkpoints.starting_weights import newest_whole, start_from, with_parts_of
 from components.metrics.lpips import lpips_available, lpips_hint
 from launch.check import check
+from launch.context import SharedRowsDDP, check_context
 from launch.failures import problem_at
 from launch.fsdp import FSDP
 from launch.kept import adopt, find_kept, keep
@@ -109,9 +110,13 @@ def run_stage(
             for told in start_from(model, path):
                 say(told)
     options = resolved["trainer"].copy()
+    context = check_context(resolved)
+    shared = {"context": context, "layout": resolved["parallel"]["layout"]} if context > 1 else {}
     if options.get("strategy") == "fsdp":
         with problem_at("trainer.strategy"):
-            options["strategy"] = FSDP.of(model)
+            options["strategy"] = FSDP.of(model, **shared)
+    elif shared:
+        options["strategy"] = SharedRowsDDP(**shared)
     if options.get("gradient_clip_val") and not model.automatic_optimization:
         stage = f"stages.{resolved['stage']}.trainer.gradient_clip_val"
         told = f"{type(model).__name__} steps its optimisers itself and clips nothing; set {stage}=null"

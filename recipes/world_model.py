@@ -81,7 +81,9 @@ class WorldModel(Stage, ABC):
         """Log val/psnr, val/ssim, val/lpips of one future, and the same of the trivial baselines."""
         context, truth = self.split(clip)
         horizon = truth.shape[1]
-        generator = torch.Generator(self.device).manual_seed(mix(self.seed, batch_index, self.global_rank))
+        generator = torch.Generator(self.device).manual_seed(
+            mix(self.seed, batch_index, self.data_place()[0])
+        )
         predicted = self.predict(context, horizon, generator=generator)
         known = pixels(context["video"])
         copied, moved = CopyLast()(known, horizon), ConstantVelocity()(known, horizon)

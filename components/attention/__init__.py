@@ -3,6 +3,8 @@
 | name | a token sees | memory | paper |
 |---|---|---|---|
 | causal_attention | itself and what came before it in its segment | O(s) | LLaMA; masked packing of LWM |
+| ring | the same, over rows that W processes share | O(s / W) | Ring Attention, LWM |
+| blockwise | the same, tile by tile in one process | O(s) | Blockwise Transformer |
 
 An attention is planned once a forward pass (masks, cuts) and the plan applied in every layer. It reads
 nothing but q, k, v, the segments and the positions, so that a ring over processes can take its place.

@@ -10,9 +10,8 @@ packs without a mask). docs and the README name each place.
 Notation: codes (b, f, n) are n numbers a frame; a frame is n + 1 tokens, its codes and a delimiter.
 """
 
-import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -21,20 +20,18 @@ from torch.optim import Optimizer
 
 from components.backbones import TokenDecoder
 from components.clip import Clip, ClipSpec
+from components.context_parallel import context_group
 from components.samplers import TokenSampler
 from components.samplers.generation import Prompt, generate_frames, generate_text
 from components.schedules import Schedule
-from components.sequences import Example, Layout
-from components.sequences.grammar import OPENING, Grammar, parse
+from components.sequences import Layout
+from components.sequences.context_shards import local_share
 from components.sequences.packing import Packed, modality_means, pack
 from components.text_tokenizers import TextTokenizer
 from components.tokenizers import VideoTokenizer
 from components.vocabularies import Vocabulary
+from recipes.lwm.sequences import OF_A_CLIP, Codes, Record, Sequences, named
 from recipes.world_model import Frames, WorldModel, pixels
-
-Codes = Int[Tensor, "b f n"]
-Record = dict[str, Any]
-OF_A_CLIP = ("caption", "question", "answer", "vision", "image_vision")  # what fields name beside phrases
 
 
 class LWM(WorldModel):
@@ -78,7 +75,7 @@ class LWM(WorldModel):
         if longest_answer < 1:
             raise ValueError(f"longest_answer is {longest_answer}; an answer has at least 1 token")
         for line in [*fields, *prompts.values()]:
-            if unknown := sorted(_named(line) - {*phrases, *OF_A_CLIP}):
+            if unknown := sorted(named(line) - {*phrases, *OF_A_CLIP}):
                 told = f"{line!r} names {unknown[0]}; a clip has {', '.join(OF_A_CLIP)}"
                 raise ValueError(f"{told}; phrases has {', '.join(phrases)}")
         self.tokenizer = tokenizer.requires_grad_(False).eval()
@@ -90,17 +87,20 @@ class LWM(WorldModel):
             text_size=text_tokenizer.vocabulary_size,
             vision_size=self.layout.vocabulary_size,
         )
-        self.phrases, self.fields, self.prompts = phrases, fields, prompts
+        self.prompts = prompts
+        self.sequences = Sequences(
+            phrases=phrases, fields=fields, text_tokenizer=text_tokenizer, layout=self.layout, seed=seed
+        )
         self.packing, self.row_length = packing, row_length
         self.image_sampling, self.video_sampling = image_sampling, video_sampling
         self.text_sampling, self.longest_answer = text_sampling, longest_answer
         self.optimizer, self.learning_rate = optimizer, learning_rate
-        self.needs = {line: _named(line) for line in fields}
-        self.grammars: dict[tuple[str, ...], Grammar] = {}
 
     def check_fits(self, spec: ClipSpec) -> None:
-        super().check_fits(spec)
         _ = self.text_tokenizer.bos  # a tokenizer whose files are missing says so before the first batch
+        if spec.num_frames == 0:  # texts alone
+            return
+        super().check_fits(spec)
         frames, *grid = self.tokenizer.grid(spec.num_frames, spec.height, spec.width)
         if frames != spec.num_frames:
             raise ValueError("this tokenizer joins frames, and LWM's layout is frame by frame: use vqgan")
@@ -109,39 +109,8 @@ class LWM(WorldModel):
             told = f"a clip is {tokens} vision tokens, a row {self.row_length}"
             raise ValueError(f"{told}: set model.row_length to more, or clip.num_frames to less")
 
-    # ------------------------------------------------------------------------------------- sequences (2.2)
-
     def encode(self, video: Float[Tensor, "b t 3 h w"]) -> Codes:
         return self.tokenizer.encode(video).flatten(2)
-
-    def examples(self, clip: Clip, codes: Codes) -> list[Example]:
-        """One sequence a clip, its modalities in an order drawn by the clip's id."""
-        return [
-            self.grammar(record)(record, zlib.crc32(name.encode()))
-            for name, record in zip(clip["id"], self.records(clip, codes.cpu()), strict=True)
-        ]
-
-    def records(self, clip: Clip, codes: Codes) -> list[Record]:
-        """All that the fields may name, clip by clip."""
-        texts = {"caption": "text", "question": "question", "answer": "answer"}
-        known = {name: clip[key] for name, key in texts.items() if key in clip}
-        return [
-            self.phrases
-            | {name: values[i] for name, values in known.items() if values[i]}
-            | {"vision": codes[i], "image_vision": codes[i, :1]}
-            for i in range(len(codes))
-        ]
-
-    def grammar(self, record: Record) -> Grammar:
-        """Of the alternatives that this record has everything for."""
-        usable = tuple(line for line, names in self.needs.items() if names <= record.keys())
-        if usable not in self.grammars:
-            if not usable:
-                raise ValueError(f"model.fields: none goes without texts, and a clip has {', '.join(record)}")
-            self.grammars[usable] = Grammar(
-                fields=list(usable), text_tokenizer=self.text_tokenizer, layout=self.layout, seed=self.seed
-            )
-        return self.grammars[usable]
 
     # ---------------------------------------------------------------------------------------- training (2.5)
 
@@ -157,9 +126,11 @@ class LWM(WorldModel):
         return loss
 
     def pack(self, clip: Clip) -> Packed:
-        examples = self.examples(clip, self.encode(pixels(clip["video"])))
+        """Rows of the clips' sequences; where processes share rows, this one's tokens of them."""
+        codes = self.encode(pixels(clip["video"])) if "video" in clip else None
+        examples = self.sequences.examples(clip, codes)
         packed = pack(examples, self.row_length, self.packing, too_long="cut")
-        return Packed(*(part.to(self.device) for part in packed))
+        return local_share(Packed(*(part.to(self.device) for part in packed)), context_group())
 
     def losses(self, packed: Packed) -> dict[str, Float[Tensor, ""]]:
         """L_text and L_vision: per segment the mean over its tokens, then the mean over segments."""
@@ -169,12 +140,15 @@ class LWM(WorldModel):
         return modality_means(sums, packed.counts)
 
     def typical_step(self, clip: Clip) -> Tensor:
-        """As many full rows of vision tokens as the clips fill."""
-        codes = self.encode(pixels(clip["video"]))
-        rows = -(-codes.shape[0] * codes.shape[1] * (codes.shape[2] + 1) // self.row_length)
-        tokens = torch.zeros(rows, self.row_length, dtype=torch.long, device=codes.device)
-        hidden = self.decoder(self.vocabulary.embed(tokens, torch.ones_like(tokens, dtype=torch.bool)))
-        return self.vocabulary.logits(hidden, vision=True).logsumexp(dim=-1).mean()
+        """As many full rows of vision tokens as the clips fill; of texts alone, a row each."""
+        rows, frames = clip["video"].shape[:2]
+        if frames:
+            codes = self.encode(pixels(clip["video"]))
+            rows = -(-rows * frames * (codes.shape[2] + 1) // self.row_length)
+        tokens = torch.zeros(rows, self.row_length, dtype=torch.long, device=self.device)
+        vision = torch.full_like(tokens, frames > 0, dtype=torch.bool)
+        hidden = self.decoder(self.vocabulary.embed(tokens, vision))
+        return self.vocabulary.logits(hidden, vision=frames > 0).logsumexp(dim=-1).mean()
 
     def configure_optimizers(self) -> list[Optimizer]:
         parts = [*self.decoder.parameters(), *self.vocabulary.parameters()]
@@ -185,13 +159,21 @@ class LWM(WorldModel):
         self.tokenizer.eval()  # trained in a stage of its own
         return self
 
+    def validation_step(self, clip: Clip, batch_index: int) -> None:
+        """Of video what every world model logs; of texts alone the share of answers that are right."""
+        if "video" in clip:
+            return super().validation_step(clip, batch_index)
+        rows = self.converse(clip, torch.Generator(self.device).manual_seed(self.seed))
+        right = torch.tensor([float(said == true) for _, said, true in rows], device=self.device)
+        self.log_validation("answer", right, bar=True)
+
     # ------------------------------------------------------------------------------------- generation (2.6)
 
     @torch.no_grad()
     def rollout(self, context: Clip, horizon: int, *, generator: torch.Generator) -> Iterator[Frames]:
         """Go on with a video, frame by frame, from what is seen alone."""
         video = pixels(context["video"])
-        begun = [Prompt(*self.begun("", {}, codes)) for codes in self.encode(video).cpu()]
+        begun = [self.sequences.begun("", {}, codes) for codes in self.encode(video).cpu()]
         for codes in self.frames(begun, begun, horizon, self.video_sampling, video.shape, generator):
             yield self.decode(codes, video.shape)
 
@@ -204,14 +186,15 @@ class LWM(WorldModel):
         size: height and width.
         """
         shape = torch.Size([len(captions), num_frames, 3, *size])
-        records = [self.phrases | {"caption": caption} for caption in captions]
-        asked = [self.begun("image", record) for record in records]
-        nothing = [self.begun("", {}) for _ in records]
+        records = [{"caption": caption} for caption in captions]
+        begin = self.sequences.begun
+        asked = [begin(self.prompts["image"], record) for record in records]
+        nothing = [begin("", {}) for _ in records]
         first = next(self.frames(asked, nothing, 1, self.image_sampling, shape, generator))
         codes = [first]
         begun = first[:, None].cpu()
-        asked = [self.begun("video", *pair) for pair in zip(records, begun, strict=True)]
-        alone = [self.begun("", {}, frame) for frame in begun]
+        asked = [begin(self.prompts["video"], *pair) for pair in zip(records, begun, strict=True)]
+        alone = [begin("", {}, frame) for frame in begun]
         if num_frames > 1:
             codes += self.frames(asked, alone, num_frames - 1, self.video_sampling, shape, generator)
         return torch.cat([self.decode(frame, shape) for frame in codes], dim=1)
@@ -231,6 +214,15 @@ class LWM(WorldModel):
         return self.write("answer", records, generator)
 
     @torch.no_grad()
+    def complete(
+        self, documents: list[str], questions: list[str], *, generator: torch.Generator
+    ) -> list[str]:
+        """An answer to a question about each text."""
+        pairs = zip(documents, questions, strict=True)
+        records = [{"caption": document, "question": question} for document, question in pairs]
+        return self.write("document", records, generator)
+
+    @torch.no_grad()
     def show(self, clip: Clip, samples: int, generator: torch.Generator) -> dict[str, Tensor]:
         """The truth, continuations of its first frames, and what the captions alone make."""
         videos = super().show(clip, samples, generator)
@@ -242,7 +234,10 @@ class LWM(WorldModel):
 
     @torch.no_grad()
     def converse(self, clip: Clip, generator: torch.Generator) -> list[tuple[str, str, str]]:
-        """(asked, said, true) of each clip that has a caption or a question."""
+        """(asked, said, true) of each clip that has a caption or a question, or of each text."""
+        if "video" not in clip:
+            said = self.complete(clip["text"], clip["question"], generator=generator)
+            return list(zip(clip["question"], said, clip["answer"], strict=True))
         video, rows = pixels(clip["video"]), []
         if "text" in clip:
             said = self.describe(video, generator=generator)
@@ -268,32 +263,13 @@ class LWM(WorldModel):
         )  # fmt: skip
 
     def write(self, name: str, records: list[Record], generator: torch.Generator) -> list[str]:
-        grammar = Grammar(fields=self.prompts[name], text_tokenizer=self.text_tokenizer, layout=self.layout)
-        known = [grammar(self.phrases | record, 0) for record in records]
-        prompts = [Prompt(example.tokens[:-1], example.is_vision[:-1]) for example in known]  # without eos
+        prompts = [self.sequences.prompt(self.prompts[name], record) for record in records]
         eos, sampler = self.text_tokenizer.eos, self.text_sampling
         made = generate_text(
             self.decoder, self.vocabulary, prompts, self.longest_answer, eos, sampler, generator
         )
         return [self.text_tokenizer.decode(ids) for ids in made]
 
-    def begun(self, name: str, record: Record, codes: Int[Tensor, "f n"] | None = None) -> Prompt:
-        """bos, the prompt's text, `<vision>`, and frames that others will follow."""
-        texts = (
-            [" ".join(record[n] for n in field.names) for field in parse(self.prompts[name])] if name else []
-        )
-        ids = [i for text in [*texts, OPENING] for i in self.text_tokenizer.encode(text)]
-        text = torch.tensor([self.text_tokenizer.bos, *ids])
-        vision = torch.zeros(0, dtype=torch.long)
-        if codes is not None:
-            vision = torch.cat([codes, codes.new_full((len(codes), 1), self.layout.eof)], dim=1).flatten()
-        return Prompt(torch.cat([text, vision]), torch.arange(len(text) + len(vision)) >= len(text))
-
     def decode(self, codes: Int[Tensor, "b n"], shape: torch.Size) -> Float[Tensor, "b 1 3 h w"]:
         _, height, width = self.tokenizer.grid(1, *shape[-2:])
         return self.tokenizer.decode(codes.unflatten(1, (1, height, width)))
-
-
-def _named(fields: str) -> set[str]:
-    """What a record must have for these fields; special ids need nothing."""
-    return {name for field in parse(fields) for name in field.names if not name.startswith("<|")}

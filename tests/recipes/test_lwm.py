@@ -52,7 +52,7 @@ def loss_and_gradients(model, packed) -> list[Tensor]:
 def test_packed_training_equals_padded(model, doubles):
     clip = clips(12)
     with torch.no_grad():
-        examples = model.examples(clip, model.encode(pixels(clip["video"]).float()))
+        examples = model.sequences.examples(clip, model.encode(pixels(clip["video"]).float()))
     model.double()
     packed, padded = (pack(examples, 512, mode) for mode in ("masked", "padded"))
     assert len(packed.tokens) < len(padded.tokens) == 12
@@ -65,7 +65,7 @@ def test_packed_training_equals_padded(model, doubles):
 def kinds_of(model, clip) -> list[tuple[int, int]]:
     """What tells the fields of an example apart: its length, and how many vision tokens are predicted."""
     codes = model.encode(pixels(clip["video"]))
-    return [(len(e.tokens), int(e.loss[e.is_vision].sum())) for e in model.examples(clip, codes)]
+    return [(len(e.tokens), int(e.loss[e.is_vision].sum())) for e in model.sequences.examples(clip, codes)]
 
 
 def test_the_clips_id_decides_what_is_learned_from_it(model):
@@ -73,7 +73,7 @@ def test_the_clips_id_decides_what_is_learned_from_it(model):
     found = kinds_of(model, clip)
     assert found == kinds_of(model, clip)  # as in every epoch
     assert found == kinds_of(model, clips(15)) + kinds_of(model, clips(25, 15))  # in every batch
-    assert len(set(found)) >= len(model.fields)  # all of the fields come up
+    assert len(set(found)) >= len(model.sequences.fields)  # all of the fields come up
     renamed = clip | {"id": [f"other {name}" for name in clip["id"]]}
     assert kinds_of(model, renamed) != found
 
@@ -82,7 +82,10 @@ def test_the_clips_id_decides_what_is_learned_from_it(model):
 def test_fields_are_those_that_a_clip_has_everything_for(model, kept):
     clip = clips(12)
     clip = {key: value for key, value in clip.items() if key not in {"text", "question", "answer"} - {*kept}}
-    (usable,) = {model.grammar(record) for record in model.records(clip, torch.zeros(12, 4, 16).long())}
+    (usable,) = {
+        model.sequences.grammar(record)
+        for record in model.sequences.records(clip, torch.zeros(12, 4, 16).long())
+    }
     assert len(usable.alternatives) == {0: 1, 1: 4, 3: 5}[len(kept)]
     before = model.vocabulary.vision.tokens.weight.clone()
     take_step(model, clip)
@@ -91,8 +94,8 @@ def test_fields_are_those_that_a_clip_has_everything_for(model, kept):
 
 def test_empty_texts_are_no_texts(model):
     clip = clips(3) | {"text": ["a red disc", "", ""], "question": [""] * 3, "answer": ["red"] * 3}
-    records = model.records(clip, torch.zeros(3, 4, 16).long())
-    assert [len(model.grammar(record).alternatives) for record in records] == [4, 1, 1]
+    records = model.sequences.records(clip, torch.zeros(3, 4, 16).long())
+    assert [len(model.sequences.grammar(record).alternatives) for record in records] == [4, 1, 1]
 
 
 @pytest.mark.parametrize("source", ["fork", "bouncing_balls"])
@@ -110,8 +113,8 @@ def test_prompts_begin_what_was_learned(model, name, monkeypatch):
     clip = clips(1)
     codes = model.encode(pixels(clip["video"]))
     fields = {"caption": "[describe],[vision],caption", "answer": "[question],[vision],answer"}[name]
-    model.fields, model.needs = [fields], {fields: set()}
-    (example,) = model.examples(clip, codes)
+    model.sequences.fields, model.sequences.needs = [fields], {fields: set()}
+    (example,) = model.sequences.examples(clip, codes)
     asked = []
     monkeypatch.setattr(
         "recipes.lwm.recipe.generate_text", lambda d, v, prompts, *rest: asked.extend(prompts) or [[]]
@@ -133,9 +136,9 @@ def test_a_video_goes_on_from_what_was_learned(model, known):
     clip = clips(1)
     codes = model.encode(pixels(clip["video"]))
     fields = "[make_video+caption],vision"
-    model.fields, model.needs = [fields], {fields: set()}
-    (example,) = model.examples(clip, codes)
-    begun = model.begun("video", model.phrases | {"caption": clip["text"][0]}, codes[0, :known])
+    model.sequences.fields, model.sequences.needs = [fields], {fields: set()}
+    (example,) = model.sequences.examples(clip, codes)
+    begun = model.sequences.begun(model.prompts["video"], {"caption": clip["text"][0]}, codes[0, :known])
     length = len(begun.tokens)
     assert torch.equal(begun.tokens, example.tokens[:length])
     assert torch.equal(begun.is_vision, example.is_vision[:length])
