@@ -5,6 +5,9 @@
 | bouncing_balls | nothing: simulates and renders balls, with exact states | - |
 | fork | nothing: a disc that turns left or right behind the context; every valid future is known | - |
 | moving_shapes | nothing: a coloured shape moves; captions, questions, captions read back from pixels | - |
+| film_haystack | nothing: dull clips in which a coloured shape shows for a moment; questions | - |
+| text_haystack | nothing, or .txt files: facts hidden in long texts, without video; questions | - |
+| documents | .txt files: pieces of long texts, without video | - |
 | go | Go games that come with it, that GNU Go plays, or SGF; boards and what Black should play | open-spiel |
 | video_go_bench | the published shards of Video-GoBench: pictures of 9x9 Go and of the best moves | - |
 | videos | files, globs, folders, lists; image folders; .npz | - |

@@ -24,7 +24,8 @@ class Documents:
     """A ClipSource of texts: each file cut into pieces of `length` bytes; what is shorter is left out.
 
     So a stage of long rows reads long documents alone, as LWM's text stages do (arXiv 2402.08268, section
-    3.1). A file's pieces lie in one split, by a hash of its name: a tenth of the files each val and test, at least one. Clip: text; id is FILE/START.
+    3.1). A file's pieces lie in one split, by a hash of its name: a tenth of the files each in val and test,
+    at least one. Clip: text; id is FILE/START.
 
     Args:
         root: a folder; its *.txt, also in folders within it, in UTF-8.
@@ -46,7 +47,9 @@ class Documents:
         long = {str(file.relative_to(self.root)): file for file in files}
         long = {key: file for key, file in long.items() if file.stat().st_size >= self.length}
         if len(long) < len(SPLITS):
-            told = f"data.root={self.root}: {len(files)} *{SUFFIX}, {len(long)} of {self.length} bytes or more"
+            told = (
+                f"data.root={self.root}: {len(files)} *{SUFFIX}, {len(long)} of {self.length} bytes or more"
+            )
             raise SourceError(f"{told}; give at least {len(SPLITS)}, or set data.length to less")
         place = by_hash(list(long), list(SPLITS))
         return Pieces(

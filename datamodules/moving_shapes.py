@@ -126,7 +126,7 @@ class MovingShapes:
         edge = np.array([self.width, self.height]) - 1 - self.reach
         path += rng.uniform(self.reach - path.min(axis=0), edge - path.max(axis=0))
         return dict(
-            video=torch.from_numpy(self._render(colour, shape, path)),
+            video=torch.from_numpy(drawn(shape, COLOURS[colour], path, self.radius, self.height, self.width)),
             text=f"a {colour} {shape} moves {direction}",
             question=QUESTIONS[asked],
             answer=(colour, shape, direction)[asked],
@@ -135,12 +135,19 @@ class MovingShapes:
             id=f"moving_shapes/seed{self.seed}/{split}/{index}",
         )
 
-    def _render(
-        self, colour: str, shape: str, path: Float[np.ndarray, "t 2"]
-    ) -> UInt8[np.ndarray, "t 3 h w"]:
-        cover = _cover(shape, path, self.radius, self.height, self.width)[:, None]
-        span = np.array(COLOURS[colour], dtype=np.float32)[:, None, None] - GROUND
-        return (255 * GROUND + 0.5 + 255 * span * cover).astype(np.uint8)
+
+def drawn(
+    shape: str,
+    colour: tuple[float, float, float],
+    centres: Float[np.ndarray, "t 2"],
+    radius: float,
+    height: int,
+    width: int,
+) -> UInt8[np.ndarray, "t 3 h w"]:
+    """A shape of one colour over the ground, a frame a centre (x, y)."""
+    cover = _cover(shape, centres, radius, height, width)[:, None]
+    span = np.array(colour, dtype=np.float32)[:, None, None] - GROUND
+    return (255 * GROUND + 0.5 + 255 * span * cover).astype(np.uint8)
 
 
 def _cover(

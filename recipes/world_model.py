@@ -101,5 +101,5 @@ class WorldModel(Stage, ABC):
 
 
 def pixels(video: Tensor) -> Tensor:
-    """uint8 frames as floats in [0, 1]."""
-    return video.float().div(255) if video.dtype == torch.uint8 else video
+    """uint8 frames as floats in [0, 1], of torch's default type."""
+    return video.to(torch.get_default_dtype()).div(255) if video.dtype == torch.uint8 else video

@@ -16,7 +16,7 @@ Keys = Float[Tensor, "b h k d"]
 
 
 class Places(NamedTuple):
-    """What decides who sees whom: a query sees the keys of its segment, -1 is none, not after its position."""
+    """Who sees whom: a query sees the keys of its segment up to its own position; -1 is no segment."""
 
     segments: Int[Tensor, "b s"]
     positions: Int[Tensor, "b s"]

@@ -1,6 +1,7 @@
-"""Ring attention in four processes, of which groups of 1 to 4 share rows: `python -m tests.components.ring_jobs`.
+"""Ring attention in four processes, of which groups of 1 to 4 share rows.
 
-`start` begins all of them; each writes what it found to FOLDER/RANK.json.
+`python -m tests.components.ring_jobs FOLDER` is one of them, `start` begins all; each writes what it found
+to FOLDER/RANK.json.
 """
 
 import itertools
