@@ -19,7 +19,7 @@ from components.backbones.unroll import unroll
 from datamodules.batches import collate
 from launch.command import parse
 from launch.compose import compose
-from launch.cost import count_flops
+from launch.cost import count_step
 from launch.run import build_model, open_source, prepare
 from recipes.world_model import pixels
 from tests.recipes.conftest import take_step
@@ -80,7 +80,7 @@ def main(tokens: list[str]) -> None:
     rows.append(("  (one after the other)", *forward_backward(separate)))
     rows.append(("a discriminator, real and fake", *forward_backward(lambda: judge(fake)[0].mean())))
     step = median_ms(lambda: take_step(model, clip, step=10_000))
-    flops = count_flops(build_model(resolved, source), clip)
+    flops, _ = count_step(build_model(resolved, source), clip)
     peak = matmul_peak(torch.device("cpu"), torch.float32)
     print(f"{threads} thread(s), {size} clips of {t + 1} frames of {real.shape[-2]}x{real.shape[-1]}")
     print(f"{'part':<34} {'forward ms':>11} {'backward ms':>12}")

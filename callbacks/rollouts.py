@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from components import media
-from components.clip import Clip
+from components.clip import Clip, clip_size
 
 SEED = 0  # the same noise every time, so that two steps differ by the model alone
 
@@ -97,10 +97,10 @@ def first_clips(trainer: Trainer, count: int) -> list[Clip]:
     if loader is None:
         return batches
     for batch in loader:
-        if batches and batch["video"].shape[1:] != batches[0]["video"].shape[1:]:
+        if batches and "video" in batch and batch["video"].shape[1:] != batches[0]["video"].shape[1:]:
             continue  # of another bucket; one picture shows videos of one size
         batches.append(_first(batch, count))
-        count -= len(batches[-1]["video"])
+        count -= clip_size(batches[-1])
         if count == 0:
             break
     return batches

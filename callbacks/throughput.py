@@ -92,8 +92,8 @@ class Throughput(Callback):
         self._seconds = self._waited = 0.0
 
     def _values(self, device: torch.device) -> dict[str, float]:
-        return {
-            "perf/frames_per_second": self._frames / self._seconds,
+        frames = {"perf/frames_per_second": self._frames / self._seconds} if self._frames else {}
+        return frames | {
             "perf/clips_per_second": self._clips / self._seconds,
             "perf/step_ms": 1e3 * self._seconds / self._steps,
             "perf/data_wait_share": self._waited / self._seconds,

@@ -5,12 +5,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from checkpoints.build import build
 from components.clip import ClipSpec
+from launch.context import check_context
 from launch.failures import problem_at
 from launch.run import prepare
 
@@ -46,7 +48,7 @@ def estimate(raw: Config) -> str:
     )
     with problem_at("model"), FakeTensorMode(allow_non_fake_inputs=True), _as_allocated():
         model = build(resolved["model"])
-        flops = count_flops(model, spec.zeros(batch)) if model.trains else 0
+        flops, kept = count_step(model, spec.zeros(batch)) if model.trains else (0, 0)
     lines = [f"{resolved['recipe']}, size {resolved['size']}, stage {resolved['stage']}", ""]
     lines += [f"  {'part':<28} {'parameters':>14} {'weights':>10}"]
     for name, part in model.named_children():
@@ -58,12 +60,15 @@ def estimate(raw: Config) -> str:
     lines.append(f"  {'total':<28} {total:>14,} {_bytes(_weights(model)):>10}")
     if not model.trains:
         return "\n".join([*lines, "", "  every clip passes once; nothing is trained", ""])
+    frozen = sum(weight.nbytes for weight in model.parameters() if not weight.requires_grad)
     state = _weights(model) + trained * 12  # gradient and two running means in float32
     lines += [
         "",
         f"  trained parameters            {trained:,}",
         f"  memory a device, no sharding  {_bytes(state)} for weights, gradients and two optimiser states;"
         " activations come on top",
+        f"  kept for the backward pass    up to {_bytes(kept)} a device",
+        *_shared(resolved, frozen, state - frozen, kept),
         f"  a step                        {batch} clips, {batch * spec.num_frames} frames,"
         f" {batch * spec.num_frames * spec.height * spec.width:,} pixels a device",
         f"  FLOPs a step                  {flops / 1e9:,.1f} G a device, forward and backward",
@@ -73,18 +78,45 @@ def estimate(raw: Config) -> str:
     return "\n".join(lines)
 
 
-def count_flops(model: Any, clip: Any) -> int:
-    """FLOPs of one training step with its backward passes, counted operation by operation on fake tensors."""
+def _shared(resolved: Config, frozen: int, state: int, kept: int) -> list[str]:
+    """What is left of it where devices share trained weights or rows; nothing where they do not."""
+    trainer, context = resolved["trainer"], check_context(resolved)
+    devices, nodes = trainer.get("devices"), trainer.get("num_nodes") or 1
+    count = devices * nodes if isinstance(devices, int) else 1
+    sharded = count if trainer.get("strategy") == "fsdp" else 1
+    if sharded == context == 1:
+        return []
+    ways = [f"weights among {sharded}"] * (sharded > 1) + [f"rows among {context}"] * (context > 1)
+    return [
+        f"  memory a device, shared       {_bytes(frozen + state / sharded)} and up to {_bytes(kept / context)},"
+        f" {' and '.join(ways)} devices"
+    ]
+
+
+def count_step(model: Any, clip: Any) -> tuple[int, int]:
+    """Of one training step: FLOPs with its backward passes, and bytes that it keeps for them.
+
+    Counted operation by operation on fake tensors. Weights are not counted among what is kept.
+    """
     optimizers = [_StillOptimizer(model.parameters()), _StillOptimizer()]
     single = len(getattr(model, "judges", {})) == 0
     model.optimizers = lambda: optimizers[0] if single else optimizers
     model.manual_backward = lambda loss: loss.backward()
     model.log = model.log_dict = lambda *args, **kwargs: None
-    with FlopCounterMode(display=False) as counter:
+    own = {weight.untyped_storage()._cdata for weight in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, Tensor] = {}  # by storage, of which views are parts; held, so that none is used again
+
+    def keep(tensor: Tensor) -> Tensor:
+        if (storage := tensor.untyped_storage()._cdata) not in own:
+            kept.setdefault(storage, tensor)
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = model.typical_step(clip)
+        peak = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
         if model.automatic_optimization:
             loss.backward()
-    return counter.get_total_flops()
+    return counter.get_total_flops(), peak
 
 
 @contextmanager
@@ -106,9 +138,9 @@ def _weights(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _bytes(count: int) -> str:
+def _bytes(count: float) -> str:
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024  # type: ignore[assignment]
+        count /= 1024
     return f"{count:.2f} GiB"

@@ -19,7 +19,7 @@ VALUES: dict[str, Any] = {
     "clip.state_dim": int,
     "trainer.max_steps": int,
 }
-ABOVE_ZERO = ("threads", "clip.num_frames", "clip.height", "clip.width", "clip.fps", "trainer.max_steps")
+ABOVE_ZERO = ("threads", "clip.height", "clip.width", "clip.fps", "trainer.max_steps")
 
 
 def part_types() -> dict[str, Any]:
@@ -65,4 +65,6 @@ def check_plain(raw: dict[str, Any]) -> list[Problem]:
                 describe(annotation).replace("an ", "a positive ").replace("a number", "a positive number")
             )
             problems.append(Problem(path, f"expected {positive}, got {value!r}"))
+        elif path == "clip.num_frames" and value < 0:
+            problems.append(Problem(path, f"expected frames of a clip, 0 for texts alone, got {value!r}"))
     return problems

@@ -110,6 +110,8 @@ def run_stage(
             for told in start_from(model, path):
                 say(told)
     options = resolved["trainer"].copy()
+    if str(options.get("precision")).startswith("64"):
+        model.double()  # Lightning does so only after it has read a checkpoint into what is there
     context = check_context(resolved)
     shared = {"context": context, "layout": resolved["parallel"]["layout"]} if context > 1 else {}
     if options.get("strategy") == "fsdp":

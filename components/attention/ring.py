@@ -8,6 +8,7 @@ Source: Ring Attention (arXiv 2310.01889); blockwise attention (arXiv 2305.19370
 own block comes first; unlike there, keys and values take W - 1 hops and not W.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +38,12 @@ class Plan(NamedTuple):
     context: ContextGroup
     places: list[Places]
     tiles: list[list[Tile]]
+
+    def seen(self, source: int, tile: Tile) -> Tensor | None:
+        """The mask of a tile of this process's queries and the keys of `source`, where it needs one."""
+        if tile.whole or tile.causal:
+            return None
+        return visible(self.places[self.context.rank], self.places[source], tile)
 
 
 class BlockwiseAttention:
@@ -87,8 +94,12 @@ def _attend(
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if not plan:
             plan.append(_plan(context, segments, positions, chunks, q))
-        heads = (x.transpose(1, 2) for x in (q, k, v))
-        out: Tensor = _Ring.apply(*heads, plan[0])
+        heads = [x.transpose(1, 2) for x in (q, k, v)]
+        device = q.device.type
+        if torch.is_autocast_enabled(device):
+            heads = [x.to(torch.get_autocast_dtype(device)) for x in heads]
+        with torch.autocast(device, enabled=False):  # within a tile the precisions are chosen
+            out: Tensor = _Ring.apply(*heads, plan[0])
         return out.transpose(1, 2)
 
     return attend
@@ -114,8 +125,15 @@ def _plan(
     else:
         dist.all_gather(gathered, own_places, group=context.group)
     places = [Places(*x.unbind()) for x in gathered]
-    tiles = [live_tiles(places[context.rank], block, *chunks) for block in places]
+    piece = max(1, length // 2) if context.layout == "zigzag" and context.size > 1 else length
+    even = [_even(piece, chunk) for chunk in chunks]
+    tiles = [live_tiles(places[context.rank], block, *even) for block in places]
     return Plan(context, places, tiles)
+
+
+def _even(piece: int, chunk: int) -> int:
+    """At most `chunk`, and such that cuts fall where pieces meet that lie apart in the row, if they can."""
+    return math.ceil(piece / math.ceil(piece / chunk))
 
 
 class _Ring(torch.autograd.Function):
@@ -131,10 +149,10 @@ class _Ring(torch.autograd.Function):
             coming = _Hop(block, context) if step < context.size - 1 else None
             source = (context.rank - step) % context.size
             for tile in plan.tiles[source]:
-                seen = None if tile.whole else visible(plan.places[context.rank], plan.places[source], tile)
+                seen = plan.seen(source, tile)
                 keys, values = _repeated(block[..., tile.keys, :], q.shape[1])
                 mine = tile.queries
-                found, found_lse = attend_tile(q[:, :, mine], keys, values, seen)
+                found, found_lse = attend_tile(q[:, :, mine], keys, values, seen, tile.causal)
                 out[:, :, mine], lse[:, :, mine] = merge(out[:, :, mine], lse[:, :, mine], found, found_lse)
             block = coming.arrived() if coming else block
         out = out.to(q.dtype)
@@ -156,12 +174,11 @@ class _Ring(torch.autograd.Function):
             source = (context.rank - step) % context.size
             d_block = torch.zeros(block.shape, dtype=kind, device=q.device)
             for tile in plan.tiles[source]:
-                seen = None if tile.whole else visible(plan.places[context.rank], plan.places[source], tile)
+                seen = plan.seen(source, tile)
                 keys, values = _repeated(block[..., tile.keys, :], q.shape[1])
                 mine = tile.queries
-                found = tile_gradients(
-                    grad[:, :, mine], q[:, :, mine], keys, values, out[:, :, mine], lse[:, :, mine], seen
-                )
+                g, x, o, logs = (whole[:, :, mine] for whole in (grad, q, out, lse))
+                found = tile_gradients(g, x, keys, values, o, logs, seen, tile.causal)
                 dq[:, :, mine] += found[0]
                 groups = (k.shape[1], -1)
                 for part, more in zip(d_block, found[1:], strict=True):

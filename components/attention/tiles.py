@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 FUSED_ON = ("cpu",)  # devices on which torch's fused kernel takes a mask and tells its logarithms
+FLASH = (torch.float16, torch.bfloat16)  # what the fused kernel of CUDA takes, and no mask but the causal one
 Queries = Float[Tensor, "b h q d"]
 Keys = Float[Tensor, "b h k d"]
 
@@ -23,11 +24,15 @@ class Places(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Slots of queries and of keys; whole: every query of it sees every key."""
+    """Slots of queries and of keys.
+
+    whole: every query of it sees every key.  causal: query i of n sees the first i + 1 of n keys.
+    """
 
     queries: slice
     keys: slice
     whole: bool
+    causal: bool = False
 
 
 def live_tiles(queries: Places, keys: Places, query_chunk: int, key_chunk: int) -> list[Tile]:
@@ -36,6 +41,7 @@ def live_tiles(queries: Places, keys: Places, query_chunk: int, key_chunk: int) 
     Within a segment a key is seen from its own position on; so a tile is empty where the last of its queries,
     ordered by (segment, position), comes before the first of its keys, or where they share no segment.
     """
+    queries, keys = (Places(*(x.cpu() for x in places)) for places in (queries, keys))
     span = 1 + int(max(queries.positions.max(), keys.positions.max()))
     q, k = _extents(queries, query_chunk, span), _extents(keys, key_chunk, span)
     first_q, last_q, real_q, some_q = (x[:, None] for x in q)
@@ -45,14 +51,14 @@ def live_tiles(queries: Places, keys: Places, query_chunk: int, key_chunk: int) 
     one = (first_q // span == last_q // span) & (first_k // span == last_k // span)
     alike = one & (first_q // span == first_k // span) & real_q & real_k
     whole = (alike & (first_q >= last_k)).all(dim=-1)
-    return [
-        Tile(
-            slice(i * query_chunk, (i + 1) * query_chunk),
-            slice(j * key_chunk, (j + 1) * key_chunk),
-            bool(whole[i, j]),
-        )
-        for i, j in live.nonzero().tolist()
-    ]
+    alike = alike.all(dim=-1)
+    tiles = []
+    for i, j in live.nonzero().tolist():
+        mine = slice(i * query_chunk, (i + 1) * query_chunk)
+        theirs = slice(j * key_chunk, (j + 1) * key_chunk)
+        causal = bool(alike[i, j]) and _causal(queries.positions[:, mine], keys.positions[:, theirs])
+        tiles.append(Tile(mine, theirs, bool(whole[i, j]), causal and not whole[i, j]))
+    return tiles
 
 
 def visible(queries: Places, keys: Places, tile: Tile) -> Bool[Tensor, "b 1 q k"]:
@@ -63,21 +69,24 @@ def visible(queries: Places, keys: Places, tile: Tile) -> Bool[Tensor, "b 1 q k"
 
 
 def attend_tile(
-    q: Queries, k: Keys, v: Keys, seen: Bool[Tensor, "b 1 q k"] | None
+    q: Queries, k: Keys, v: Keys, seen: Bool[Tensor, "b 1 q k"] | None, causal: bool = False
 ) -> tuple[Queries, Float[Tensor, "b h q"]]:
     """Softmax attention over these keys alone, and the logarithm of what its weights were divided by.
 
-    A query that sees none gives 0 and -inf. seen: None = all.
+    A query that sees none gives 0 and -inf. seen: None = all, or by `causal` query i the first i + 1.
     """
     if q.device.type in FUSED_ON:
         bias = None if seen is None else _bias(seen, q.dtype)
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        out, lse = fused(q, k, v, 0.0, False, attn_mask=bias)
+        out, lse = fused(q, k, v, 0.0, causal, attn_mask=bias)
         return out, lse if seen is None else lse.masked_fill(~seen.any(dim=-1), -torch.inf)
-    scores = _scores(q, k, seen)
+    if _flash(q, seen):
+        out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal)
+        return out, lse
+    scores = _scores(q, k, seen, causal)
     lse = scores.logsumexp(dim=-1)
     weights = torch.exp(scores - torch.where(lse == -torch.inf, 0.0, lse)[..., None])
-    return (weights.to(v.dtype) @ v), lse
+    return weights @ v.to(weights.dtype), lse
 
 
 def tile_gradients(
@@ -88,18 +97,26 @@ def tile_gradients(
     out: Queries,
     lse: Float[Tensor, "b h q"],
     seen: Bool[Tensor, "b 1 q k"] | None,
+    causal: bool = False,
 ) -> tuple[Queries, Keys, Keys]:
     """What one tile adds to the gradients of q, k and v. out and lse: over all keys, not these alone."""
     lse = torch.where(lse == -torch.inf, torch.inf, lse)  # sees nothing: all of its weights are 0
+    found: tuple[Tensor, Tensor, Tensor]
     if q.device.type in FUSED_ON:
         bias = None if seen is None else _bias(seen, q.dtype)
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-        found: tuple[Tensor, Tensor, Tensor] = fused(grad, q, k, v, out, lse, 0.0, False, attn_mask=bias)
+        found = fused(grad, q, k, v, out, lse, 0.0, causal, attn_mask=bias)
         return found
-    weights = torch.exp(_scores(q, k, seen) - lse[..., None])
-    shares = (grad.to(lse.dtype) * out.to(lse.dtype)).sum(dim=-1, keepdim=True)
-    d_scores = (weights * ((grad @ v.mT).to(lse.dtype) - shares)).to(q.dtype) * q.shape[-1] ** -0.5
-    return d_scores @ k, d_scores.mT @ q, weights.to(grad.dtype).mT @ grad
+    if _flash(q, seen):
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_backward
+        lengths, dice = (q.shape[2], k.shape[2]), torch.empty(2, dtype=torch.uint64, device=q.device)
+        found = flash(grad, q, k, v, out, lse.contiguous(), None, None, *lengths, 0.0, causal, dice, dice[0])
+        return found
+    weights = torch.exp(_scores(q, k, seen, causal) - lse[..., None])
+    grad, q, k, v, out = (x.to(weights.dtype) for x in (grad, q, k, v, out))
+    shares = (grad * out).sum(dim=-1, keepdim=True)
+    d_scores = weights * (grad @ v.mT - shares) * q.shape[-1] ** -0.5
+    return d_scores @ k, d_scores.mT @ q, weights.mT @ grad
 
 
 def merge(
@@ -119,8 +136,15 @@ def precise(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(torch.float32, dtype)
 
 
-def _scores(q: Queries, k: Keys, seen: Tensor | None) -> Float[Tensor, "b h q k"]:
-    scores = (q @ k.mT).to(precise(q.dtype)) * q.shape[-1] ** -0.5
+def _flash(q: Tensor, seen: Tensor | None) -> bool:
+    return q.device.type == "cuda" and q.dtype in FLASH and seen is None
+
+
+def _scores(q: Queries, k: Keys, seen: Tensor | None, causal: bool) -> Float[Tensor, "b h q k"]:
+    q, k = (x.to(precise(x.dtype)) for x in (q, k))  # a product in bfloat16 would be rounded before the exp
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    if causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     return scores if seen is None else scores.masked_fill(~seen, -torch.inf)
 
 
@@ -139,3 +163,11 @@ def _extents(places: Places, chunk: int, span: int) -> tuple[Tensor, Tensor, Ten
         found.append((first, order.masked_fill(~real, 0).amax(dim=1), real.all(dim=1), real.any(dim=1)))
     first, last, real, some = (torch.stack(column) for column in zip(*found, strict=True))
     return first, last, real, some
+
+
+def _causal(queries: Tensor, keys: Tensor) -> bool:
+    """Whether by their positions query i sees the first i + 1 keys, in tiles of one segment."""
+    if queries.shape != keys.shape:
+        return False
+    rise = all((x.diff(dim=1) > 0).all() for x in (queries, keys))
+    return rise and bool((queries >= keys).all() and (queries[:, :-1] < keys[:, 1:]).all())

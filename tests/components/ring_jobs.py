@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -103,17 +104,17 @@ def errors(case: Case, context: ContextGroup) -> dict[str, float]:
     }
 
 
-def pairs(layout: Layout, context: ContextGroup) -> int:
-    """How many pairs of a query and a key this process works on."""
+def work(layout: Layout, context: ContextGroup) -> list[int]:
+    """Pairs of a query and a key that this process works on, and pairs in the tiles that it computes."""
     mine = slots_of(layout, LENGTH, context.rank, context.size)
-    q = torch.zeros(1, len(mine), 1, 2)
-    plan = ring._plan(context, None, None, (6, 6), q)
+    plan = ring._plan(context, None, None, (6, 6), torch.zeros(1, len(mine), 1, 2))
     own = plan.places[context.rank]
-    return sum(
-        int(visible(own, block, tile).sum())
+    seen = [
+        visible(own, block, tile)
         for block, tiles in zip(plan.places, plan.tiles, strict=True)
         for tile in tiles
-    )
+    ]
+    return [sum(int(tile.sum()) for tile in seen), sum(tile.numel() for tile in seen)]
 
 
 def traffic(context: ContextGroup) -> list[int]:
@@ -155,7 +156,13 @@ def training(context: ContextGroup) -> list[float]:
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float64)
     decoder = CausalDecoder(
-        dim=16, num_layers=2, num_heads=2, hidden_dim=24, rope=Rope(), attention=RingAttention(query_chunk=5)
+        dim=16,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=24,
+        rope=Rope(),
+        checkpoint=context.layout == "zigzag",  # blocks then go round a third time
+        attention=RingAttention(query_chunk=5),
     )
     vocabulary = TwoTables(dim=16, text_size=11, vision_size=7)
     draws = torch.Generator().manual_seed(1)
@@ -214,6 +221,18 @@ def oracle(context: ContextGroup) -> dict[str, float] | None:
     }
 
 
+def left_alone(context: ContextGroup) -> str:
+    """What the others of a ring are told when one of its processes is gone."""
+    q = torch.zeros(1, 4, HEADS, HEAD_DIM)
+    positions = slots_of("contiguous", 4 * context.size, context.rank, context.size)[None]
+    begun = time.monotonic()
+    try:
+        RingAttention()(segments=None, positions=positions)(q, q, q)
+    except RuntimeError:
+        return "an error" if time.monotonic() - begun < 20 else "an error, late"
+    return "nothing"
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     rank = int(os.environ["RANK"])
@@ -230,7 +249,7 @@ def main(folder: Path) -> None:
                 if (case.size, case.layout) == (size, layout):
                     found[str(case)] = errors(case, context)
             if size > 1:
-                found[f"pairs {layout} {size}"] = pairs(layout, context)
+                found[f"work {layout} {size}"] = work(layout, context)
                 found[f"traffic {layout} {size}"] = traffic(context)
                 found[f"kept {layout} {size}"] = kept(context, 24)
         if size == 2:
@@ -240,8 +259,14 @@ def main(folder: Path) -> None:
     for layout in LAYOUTS:
         context = ContextGroup(group=dist.group.WORLD, rank=rank, size=PROCESSES, layout=layout)
         found[f"training {layout}"] = training(context)
+    if rank == PROCESSES - 1:
+        (folder / f"{rank}.json").write_text(json.dumps(found))
+        os._exit(0)
+    context = ContextGroup(group=dist.group.WORLD, rank=rank, size=PROCESSES, layout="contiguous")
+    use_context_group(context)
+    found["left alone"] = left_alone(context)
     (folder / f"{rank}.json").write_text(json.dumps(found))
-    dist.destroy_process_group()
+    os._exit(0)  # a group that has lost a process cannot be destroyed in order
 
 
 def start(folder: Path) -> list[subprocess.Popen]:

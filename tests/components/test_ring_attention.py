@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses import FakeTensorMode
 
 from components.attention import Attention
 from components.attention.causal import attend_by_mask, attend_densely, segment_mask
@@ -51,12 +52,16 @@ def test_torchs_own_ring_agrees(found):
 
 @pytest.mark.parametrize(("layout", "size"), SHARED)
 def test_every_pair_is_worked_on_once_and_zigzag_shares_the_work(found, layout, size):
-    work = [found[rank][f"pairs {layout} {size}"] for rank in range(size)]
+    work, in_tiles = zip(*(found[rank][f"work {layout} {size}"] for rank in range(size)), strict=True)
     assert sum(work) == LENGTH * (LENGTH + 1) // 2
     if layout == "zigzag":
-        assert len(set(work)) == 1
+        assert len(set(work)) == len(set(in_tiles)) == 1
     if layout == "contiguous":
         assert max(work) * size / sum(work) == pytest.approx(2 - 1 / size, rel=0.03)
+
+
+def test_a_process_that_is_gone_is_an_error_of_the_others(found):
+    assert {found[rank]["left alone"] for rank in range(PROCESSES - 1)} == {"an error"}
 
 
 @pytest.mark.parametrize(("layout", "size"), SHARED)
@@ -129,28 +134,58 @@ def test_no_pair_is_lost_and_whole_tiles_are_whole(data):
     for tile in tiles:
         seen = everywhere[:, :, tile.queries, tile.keys]
         assert seen.all() or not tile.whole
+        assert not tile.causal or (
+            seen.shape[2] == seen.shape[3] and (seen == torch.ones_like(seen).tril()).all()
+        )
         covered[:, :, tile.queries, tile.keys] = True
     assert not (everywhere & ~covered).any()
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_plain_tiles_equal_fused_ones(masked, monkeypatch):
+@pytest.mark.parametrize(("layout", "masked"), [("contiguous", 0), ("zigzag", 0), ("striped", 6)])
+def test_masks_are_made_where_they_must_be(layout, masked):
+    """Of four processes: none, but in striped rows for the diagonal tiles of processes that come later."""
+    places = [Places(torch.zeros(1, 8, dtype=torch.long), slots_of(layout, 32, r, 4)[None]) for r in range(4)]
+    tiles = [tile for q in places for k in places for tile in live_tiles(q, k, 4, 4)]
+    assert sum(not (tile.whole or tile.causal) for tile in tiles) == 2 * masked
+    assert sum(tile.causal for tile in tiles) == (2 * 10 if layout == "striped" else 2 * 4)
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "some"])
+def test_plain_tiles_equal_fused_ones(mask, monkeypatch):
     """The form that runs on other devices than a CPU."""
     generator = torch.Generator().manual_seed(0)
     q, k, v, grad = (torch.randn(2, 3, 7, 4, generator=generator, dtype=torch.float64) for _ in range(4))
-    seen = torch.rand(2, 1, 7, 7, generator=generator) < 0.5 if masked else None
-    if seen is not None:
-        seen[:, :, 2] = False  # one that sees nothing
-    out, lse = attend_tile(q, k, v, seen)
+    seen, causal = torch.rand(2, 1, 7, 7, generator=generator) < 0.5, mask == "causal"
+    seen[:, :, 2] = False  # one that sees nothing
+    seen = seen if mask == "some" else None
+    out, lse = attend_tile(q, k, v, seen, causal)
     merged = merge(torch.zeros_like(out), torch.full_like(lse, -torch.inf), out, lse)
-    wanted = (*merged, *tile_gradients(grad, q, k, v, out, lse, seen))
+    wanted = (*merged, *tile_gradients(grad, q, k, v, out, lse, seen, causal))
     monkeypatch.setattr("components.attention.tiles.FUSED_ON", ())
-    out, lse = attend_tile(q, k, v, seen)
-    found = (out, lse, *tile_gradients(grad, q, k, v, out, lse, seen))
+    out, lse = attend_tile(q, k, v, seen, causal)
+    found = (out, lse, *tile_gradients(grad, q, k, v, out, lse, seen, causal))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
 
 
-def test_a_row_that_does_not_divide_is_told():
-    with pytest.raises(ValueError, match="a row of 6 slots cannot be cut into 4 pieces"):
-        slots_of("zigzag", 6, 0, 2)
+@pytest.mark.parametrize("causal", [False, True])
+def test_flash_tiles_fit_cudas_kernels(causal):
+    """Their shapes and kinds, without a device."""
+    with FakeTensorMode():
+        q, k, v = (torch.empty(2, 3, 64, 16, dtype=torch.bfloat16, device="cuda") for _ in range(3))
+        out, lse = attend_tile(q, k, v, None, causal)
+        assert (out.shape, lse.shape, lse.dtype) == (q.shape, q.shape[:3], torch.float32)
+        assert [x.shape for x in tile_gradients(out, q, k, v, out, lse, None, causal)] == 3 * [q.shape]
+
+
+def test_autocast_decides_in_what_it_attends():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 12, 2, 8, generator=generator, requires_grad=True) for _ in range(3))
+    attention = BlockwiseAttention(query_chunk=4, key_chunk=4)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attention(segments=None, positions=None)(q, k, v.bfloat16())
+        wanted = attend_densely(q, k, v.bfloat16())
+    assert out.dtype == wanted.dtype == torch.bfloat16
+    assert float((out - wanted).detach().abs().max()) < 4e-2
+    out.sum().backward()
+    assert q.grad.dtype == torch.float32

@@ -53,3 +53,27 @@ def test_what_cannot_be_built_is_one_line(capsys, tokens, told):
     assert first == "train.py: 1 problem, nothing was started"
     assert line.split()[0] == "model"
     assert told in line
+
+
+def bytes_told(line: str) -> list[float]:
+    units = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+    return [float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) ([KMG]?i?B)\b", line)]
+
+
+def test_what_devices_share_is_a_part_of_what_one_holds(capsys):
+    lwm = ["recipe=lwm", "dry=true", "stage=model"]
+    assert main(lwm) == 0
+    alone = said(capsys)
+    assert "shared" not in alone
+    state, kept = (bytes_told(re.search(rf"{name}.*", alone)[0])[0] for name in ("no sharding", "kept for"))  # type: ignore[index]
+    assert kept > 16 * 6 * 17 * 128 * 4 * 4  # features of so many tokens in every layer
+    four = ["trainer.devices=4", "parallel.context=2", "trainer.strategy=fsdp"]
+    assert main([*lwm, *four]) == 0
+    line = re.search(r"device, shared.*", said(capsys))[0]  # type: ignore[index]
+    frozen = 182_155 * 4
+    assert bytes_told(line)[0] == pytest.approx(frozen + (state - frozen) / 4, rel=0.05)
+    assert bytes_told(line)[1] == pytest.approx(kept / 2, rel=0.01)
+    assert "weights among 4 and rows among 2 devices" in line
+    assert main([*lwm, "model.decoder.checkpoint=true"]) == 0
+    less = bytes_told(re.search(r"kept for.*", said(capsys))[0])[0]  # type: ignore[index]
+    assert less < kept / 2
