@@ -149,7 +149,7 @@ def memory(repeats: int) -> None:
     print("kept: for the backward pass. most: with q, k, v and the output's gradient, above the imports.")
     table("processes", "tokens a row", "a process", "kept", "must be", "most", "must be")
     for size in (1, 2, 4):
-        each = lengths("8192,16384")
+        each = lengths("4096,8192")
         told = start(__file__, size, "room", *(size * length for length in each))
         for i, length in enumerate(each):
             kept, most = (max(process[what][i] for process in told) for what in ("kept", "most"))

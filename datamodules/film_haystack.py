@@ -50,6 +50,11 @@ class FilmHaystack:
         self.num_frames, self.height, self.width, self.seed = num_frames, height, width, seed
         self.shown, self.radius, self.num_clips = shown, size * min(height, width), num_clips
 
+    @property
+    def guessing(self) -> float:
+        """How often an answer drawn at random is right."""
+        return 1 / (len(COLOURS) * len(SHAPES))
+
     def spec(self) -> ClipSpec:
         return ClipSpec(num_frames=self.num_frames, height=self.height, width=self.width)
 

@@ -72,6 +72,11 @@ class TextHaystack:
     def _digits(self) -> int:
         return 1 if self.documents is None else DIGITS
 
+    @property
+    def guessing(self) -> float:
+        """How often numbers drawn at random are all right."""
+        return float(10 if self.documents is None else 9 * 10 ** (DIGITS - 1)) ** -self.asked
+
     def spec(self) -> ClipSpec:
         return ClipSpec(num_frames=0, height=0, width=0)
 

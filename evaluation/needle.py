@@ -21,7 +21,8 @@ class NeedleSuite:
 
     accuracy: share of answers that hold every asked value, over the whole grid; accuracy_N of length N.
     found: share of the asked values that the answers hold; the same where one is asked for.
-    The data source has `sample(length, depth, index)`; the model `complete` for texts, `answer` for video.
+    The data source has `sample(length, depth, index)` and `guessing`, how often chance is right; the model
+    `complete` for texts, `answer` for video.
 
     lengths: bytes of texts, or frames of videos. depths: so many, evenly from the beginning to the end.
     rounds: samples of each length and depth. data: a source's config, null = the model's own.
@@ -52,13 +53,7 @@ class NeedleSuite:
     @torch.no_grad()
     def __call__(self, model: Any) -> dict[str, float]:
         config = model.hparams
-        source = build(config["data"] if self.data is None else self.data)
-        if not hasattr(source, "sample"):
-            kind = type(source).__name__
-            told = (
-                f"suite=needle asks for what lies at a depth, and {kind} has no sample(length, depth, index)"
-            )
-            raise ValueError(f"{told}; set suite.data, or train on text_haystack or film_haystack")
+        source = self._source(config)
         right = np.zeros((self.depths, len(self.lengths), self.rounds))
         found = np.zeros_like(right)
         for column, length in enumerate(self.lengths):
@@ -80,6 +75,20 @@ class NeedleSuite:
         self._grid = right.mean(axis=2)
         by_length = {f"accuracy_{length}": float(right[:, i].mean()) for i, length in enumerate(self.lengths)}
         return {"accuracy": float(right.mean()), "found": float(found.mean())} | by_length
+
+    def chance(self, config: dict[str, Any]) -> dict[str, float]:
+        """What values drawn at random come to, by who knows what is asked for."""
+        guessed = float(self._source(config).guessing)
+        return {name: guessed for name in self.metrics if name != "found"}
+
+    def _source(self, config: dict[str, Any]) -> Any:
+        source = build(config["data"] if self.data is None else self.data)
+        if not hasattr(source, "sample"):
+            told = (
+                f"suite=needle asks for what lies at a depth, of which {type(source).__name__} knows nothing"
+            )
+            raise ValueError(f"{told}; set suite.data, or train on text_haystack or film_haystack")
+        return source
 
     def _ask(self, model: Any, asked: list[dict[str, Any]], generator: torch.Generator) -> list[str]:
         questions = [sample["question"] for sample in asked]

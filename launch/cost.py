@@ -87,10 +87,8 @@ def _shared(resolved: Config, frozen: int, state: int, kept: int) -> list[str]:
     if sharded == context == 1:
         return []
     ways = [f"weights among {sharded}"] * (sharded > 1) + [f"rows among {context}"] * (context > 1)
-    return [
-        f"  memory a device, shared       {_bytes(frozen + state / sharded)} and up to {_bytes(kept / context)},"
-        f" {' and '.join(ways)} devices"
-    ]
+    told = f"{_bytes(frozen + state / sharded)} and up to {_bytes(kept / context)}"
+    return [f"  memory a device, shared       {told}, {' and '.join(ways)} devices"]
 
 
 def count_step(model: Any, clip: Any) -> tuple[int, int]:

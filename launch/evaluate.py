@@ -17,7 +17,9 @@ class EvaluateOptions:
     """What to evaluate."""
 
     suite: str = field(
-        metadata={"help": "video, physics, long, language, codes or go; its own keys as suite.KEY=VALUE"}
+        metadata={
+            "help": "video, physics, long, language, needle, codes or go; its own keys as suite.KEY=VALUE"
+        }
     )
     ckpt: Path | None = field(default=None, metadata={"help": "a run folder, a checkpoint or an export"})
     videos: Path | None = field(default=None, metadata={"help": "a folder of generated videos instead"})

@@ -74,6 +74,8 @@ def test_who_guesses_finds_little_and_half_an_answer_is_half():
 
 def test_films_and_another_source():
     suite = NeedleSuite(lengths=[4, 20], depths=3, rounds=3, data=FILMS)
+    assert suite.chance({})["accuracy_4"] == pytest.approx(1 / 18)
+    assert NeedleSuite(lengths=[64], data=TEXTS).chance({}) == {"accuracy": 0.01, "accuracy_64": 0.01}
     assert suite(reader(TEXTS))["accuracy"] == 1
     assert "| depth | 4 frames | 20 frames |" in suite.files()["needles.md"]
 
@@ -83,5 +85,5 @@ def test_mistakes_are_told_in_a_line():
         NeedleSuite(lengths=[64], depths=1)
     shapes = {"_component_": "datamodules.moving_shapes.MovingShapes"}
     shapes |= {"num_frames": 4, "height": 32, "width": 32, "seed": 0}
-    with pytest.raises(ValueError, match="MovingShapes has no sample"):
+    with pytest.raises(ValueError, match="of which MovingShapes knows nothing"):
         NeedleSuite(lengths=[4])(reader(shapes))
