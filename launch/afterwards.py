@@ -22,7 +22,7 @@ def afterwards(run: Path, last: Config) -> list[str]:
     lines = []
     if made.trains:
         lines.append(f"look:      tensorboard --logdir {run}      (rollouts as files: {run}/*/rollouts)")
-    if issubclass(made, WorldModel):
+    if issubclass(made, WorldModel) and last["clip"]["num_frames"]:  # of texts alone there are no samples
         lines.append(f"sample:    python sample.py ckpt={run}")
     elif (tokens := next_stage(run, last, trained=made.trains)) is not None:
         lines.append(f"next:      python train.py {shlex.join(tokens)}")

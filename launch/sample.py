@@ -130,9 +130,13 @@ def load(options: SampleOptions) -> Any:
     from recipes.world_model import WorldModel
 
     try:
-        return WorldModel.load(options.ckpt)
+        model = WorldModel.load(options.ckpt)
     except CheckpointError as error:
         raise CommandError([Problem("ckpt", str(error))]) from error
+    if model.hparams["clip"]["num_frames"] == 0:
+        told = f"{options.ckpt} has learned texts alone and makes no video"
+        raise CommandError([Problem("ckpt", f"{told}; evaluate.py suite=needle asks it")])
+    return model
 
 
 def clip_of(model: Any, options: SampleOptions) -> Any:

@@ -17,6 +17,7 @@ from launch.presets import ROOT
 
 RESULTS, README = "results.json", "README.md"
 BEGIN, END = "<!-- claims: written by reproduce.py -->", "<!-- end of claims -->"
+WIDE = 8  # columns of metrics; more become rows
 LIBRARIES = ("torch", "lightning", "torchmetrics")
 Found = Mapping[str, Sequence[Mapping[str, Value]]]  # by variant: what each seed found, by metric
 
@@ -24,6 +25,7 @@ Found = Mapping[str, Sequence[Mapping[str, Value]]]  # by variant: what each see
 def judge(claim: Claim, found: Found, failures: Sequence[str]) -> dict[str, Any]:
     """A claim's record: verdict, mean and spread (sample standard deviation) of every metric.
 
+    A metric that some model cannot have, as boards drawn by one that draws none, is left out for that variant.
     The verdict is `shown` when the expectation holds for the means over seeds; `seeds_that_show` counts the
     seeds in which it holds by itself. `no result` when an arm has none.
     """
@@ -31,8 +33,9 @@ def judge(claim: Claim, found: Found, failures: Sequence[str]) -> dict[str, Any]
     if failures:
         return record | {"verdict": "no result", "failures": list(failures)}
     seeds = len(next(iter(found.values())))
-    means = {v: {m: _mean([one[m] for one in runs]) for m in claim.metrics} for v, runs in found.items()}
-    spreads = {v: {m: _spread([one[m] for one in runs]) for m in claim.metrics} for v, runs in found.items()}
+    told = {v: [m for m in claim.metrics if all(m in one for one in runs)] for v, runs in found.items()}
+    means = {v: {m: _mean([one[m] for one in runs]) for m in told[v]} for v, runs in found.items()}
+    spreads = {v: {m: _spread([one[m] for one in runs]) for m in told[v]} for v, runs in found.items()}
     by_seed = [claim.expect.holds(_named({v: runs[i] for v, runs in found.items()})) for i in range(seeds)]
     verdict = "shown" if claim.expect.holds(_named(means)) else "failed"
     counts = {"verdict": verdict, "seeds_that_show": sum(by_seed), "seeds": seeds}
@@ -112,12 +115,23 @@ def report(records: Mapping[str, Any]) -> str:
 
 
 def _table(record: Mapping[str, Any]) -> list[str]:
-    metrics = list(next(iter(record["mean"].values())))
-    lines = [f"| variant | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
-    for variant, means in record["mean"].items():
-        cells = [_cell(means[m], record["spread"][variant][m]) for m in metrics]
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
-    return lines
+    """A row a variant; a row a metric where these are many."""
+    by_variant = record["mean"]
+    metrics = list(dict.fromkeys(metric for means in by_variant.values() for metric in means))
+
+    def cell(variant: str, metric: str) -> str:
+        if metric not in by_variant[variant]:
+            return "-"
+        return _cell(by_variant[variant][metric], record["spread"][variant][metric])
+
+    if len(metrics) > WIDE:
+        rows = {metric: [cell(variant, metric) for variant in by_variant] for metric in metrics}
+        head = ["metric", *by_variant]
+    else:
+        rows = {variant: [cell(variant, metric) for metric in metrics] for variant in by_variant}
+        head = ["variant", *metrics]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
 
 
 def _cell(mean: Value, spread: Value | None) -> str:

@@ -160,12 +160,14 @@ class LWM(WorldModel):
         return self
 
     def validation_step(self, clip: Clip, batch_index: int) -> None:
-        """Of video what every world model logs; of texts alone the share of answers that are right."""
+        """Of video what every world model logs; of texts alone their loss, and the share of right answers."""
         if "video" in clip:
             return super().validation_step(clip, batch_index)
+        self.log_validation("loss_text", self.losses(self.pack(clip))["text"][None])
         rows = self.converse(clip, torch.Generator(self.device).manual_seed(self.seed))
         right = torch.tensor([float(said == true) for _, said, true in rows], device=self.device)
-        self.log_validation("answer", right, bar=True)
+        if rows:
+            self.log_validation("answer", right, bar=True)
 
     # ------------------------------------------------------------------------------------- generation (2.6)
 
@@ -235,6 +237,8 @@ class LWM(WorldModel):
     @torch.no_grad()
     def converse(self, clip: Clip, generator: torch.Generator) -> list[tuple[str, str, str]]:
         """(asked, said, true) of each clip that has a caption or a question, or of each text."""
+        if "video" not in clip and "question" not in clip:
+            return []
         if "video" not in clip:
             said = self.complete(clip["text"], clip["question"], generator=generator)
             return list(zip(clip["question"], said, clip["answer"], strict=True))

@@ -217,8 +217,9 @@ class VideoWorld(WorldModel):
             new = made[:, None]
             if self.advance > 1 and self.dynamics is not None and written[-1] is not None:
                 later = self.dynamics.decode(last, written[-1])[:, 1 : self.advance]
-                frames = torch.cat([frames, later], dim=1)
-                new = torch.cat([new, self.tokenizer.encode(later).flatten(2)[:, :, None]], dim=1)
+                if later.shape[1]:  # codes of the next frame alone say nothing of later ones
+                    frames = torch.cat([frames, later], dim=1)
+                    new = torch.cat([new, self.tokenizer.encode(later).flatten(2)[:, :, None]], dim=1)
             yield frames[:, :horizon]
             horizon, last = horizon - frames.shape[1], frames[:, -1]
             images = torch.cat([images, new], dim=1)[:, 1 - self.window :]

@@ -251,3 +251,19 @@ def test_a_field_that_nothing_knows_is_refused(key):
 def test_typical_step_reads_rows_of_full_length(model):
     clip = ClipSpec(num_frames=4, height=16, width=16).zeros(16)
     assert torch.isfinite(model.typical_step(clip))
+
+
+def test_texts_alone_train_and_are_asked_about():
+    model, clip = built("lwm", "variant=needles", "stage=model", *SMALL[:-1], "model.decoder.num_heads=2")
+    assert "video" not in clip
+    before = model.vocabulary.text.tokens.weight.clone()
+    take_step(model, clip)
+    assert not torch.equal(model.vocabulary.text.tokens.weight, before)
+    said = model.complete(clip["text"], clip["question"], generator=torch.Generator())
+    assert len(said) == len(clip["text"])
+    rows = model.converse(clip, torch.Generator())
+    assert [row[2] for row in rows] == clip["answer"]
+    assert model.converse({"text": clip["text"], "id": clip["id"]}, torch.Generator()) == []
+    packed = model.pack(clip)
+    learned = packed.targets[packed.weights > 0].tolist()
+    assert model.text_tokenizer.decode([i for i in learned if i < 256]).startswith(clip["answer"][0][:3])

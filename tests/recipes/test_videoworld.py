@@ -178,6 +178,14 @@ def test_later_frames_of_an_advance_are_decoded_from_the_codes():
     assert torch.equal(frames[:, 1:3], model.imagine(step.frame, step.codes)[:, 1:])
 
 
+def test_codes_of_the_next_frame_alone_lead_no_further():
+    dynamics = Brightness()
+    dynamics.horizon = dynamics.num_codes = 1
+    model = built(dynamics=dynamics, advance=2)
+    frames = model.predict(model.split(clips())[0], 3, generator=torch.Generator().manual_seed(1))
+    assert frames.shape[1] == 3
+
+
 def test_replaced_codes_are_random_and_what_follows_goes_on_from_them():
     model = built()
     context = clips()["video"][:, :1].float().div(255).repeat(20, 1, 1, 1, 1)
