@@ -33,10 +33,8 @@ class SharedRows(Strategy):
         if world.world_size % self.context:
             told = f"{world.world_size} processes are no groups of {self.context}"
             raise CommandError([Problem("parallel.context", f"{told}; set trainer.devices to a multiple")])
-        for first in range(
-            0, world.world_size, self.context
-        ):  # every process takes part in making each group
-            group = dist.new_group(list(range(first, first + self.context)), timeout=PATIENCE)
+        for first in range(0, world.world_size, self.context):  # all processes take part in making each
+            group: Any = dist.new_group(list(range(first, first + self.context)), timeout=PATIENCE)
             if first <= world.global_rank < first + self.context:
                 rank = world.global_rank - first
                 use_context_group(ContextGroup(group=group, rank=rank, size=self.context, layout=self.layout))

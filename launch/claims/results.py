@@ -25,7 +25,7 @@ Found = Mapping[str, Sequence[Mapping[str, Value]]]  # by variant: what each see
 def judge(claim: Claim, found: Found, failures: Sequence[str]) -> dict[str, Any]:
     """A claim's record: verdict, mean and spread (sample standard deviation) of every metric.
 
-    A metric that some model cannot have, as boards drawn by one that draws none, is left out for that variant.
+    A metric that some model cannot have, as boards drawn by one that draws none, is left out for it.
     The verdict is `shown` when the expectation holds for the means over seeds; `seeds_that_show` counts the
     seeds in which it holds by itself. `no result` when an arm has none.
     """
