@@ -144,7 +144,8 @@ def _meets(component: type, contract: type) -> bool:
         ]
         if not methods and contract.__module__ in kinds():  # nearly all can be called: go by where it lies
             kind = kind_of_component(f"{component.__module__}.{component.__qualname__}")
-            return kind is None or kind.name == contract.__module__
+            calls = any("__call__" in vars(base) for base in component.__mro__)
+            return calls and (kind is None or kind.name == contract.__module__)
         known = inspect.get_annotations(component)  # a module that can be called is as good as a method
         return all(hasattr(component, method) or method in known for method in methods)
     return issubclass(component, contract)
