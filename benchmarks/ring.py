@@ -10,7 +10,6 @@ Tables in markdown. Processes on this machine, over gloo; medians of the repeats
 import itertools
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from components.attention.causal import attend_by_mask, segment_mask
 from components.attention.ring import BlockwiseAttention, RingAttention, _plan
 from components.context_parallel import ALONE, ContextGroup, Layout, use_context_group
 from components.sequences.context_shards import slots_of
+from tests.processes import free_port
 
 HEADS, KEY_HEADS, HEAD_DIM, CHUNK = 4, 2, 64, 512
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -54,11 +54,9 @@ def row(*cells: object) -> None:
 
 def start(script: str, processes: int, *words: object) -> list[dict]:
     """What each of so many children of a script says, in JSON on its last line."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-    place |= {"MALLOC_MMAP_THRESHOLD_": 65536}  # what is freed goes back to the system, and is seen to
+    place = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    place["OMP_NUM_THREADS"] = 1
+    place["MALLOC_MMAP_THRESHOLD_"] = 65536  # what is freed goes back to the system, and is seen to
     command = [sys.executable, script, "child", *map(str, words), f"threads={torch.get_num_threads()}"]
     begun = [
         subprocess.Popen(

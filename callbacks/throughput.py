@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.clip import Clip, clip_size
+from components.context_parallel import data_place
 
 PEAK_SECONDS = 0.15
 
@@ -62,11 +63,11 @@ class Throughput(Callback):
                 torch.cuda.synchronize(pl_module.device)
             end = time.perf_counter()
             self._steps += 1
-            processes = trainer.distributed_sampler_kwargs or {"num_replicas": 1}  # that see different clips
-            clips = clip_size(batch) * processes["num_replicas"]
-            frames = [batch[key].shape[1] for key in ("video", "latents", "codes") if key in batch]
+            _, processes = data_place(trainer)
+            clips = clip_size(batch) * processes
+            kept = (batch[key].shape[1] for key in ("video", "latents", "codes") if key in batch)
             self._clips += clips
-            self._frames += clips * (frames or [0])[0]
+            self._frames += clips * next(kept, 0)
             self._seconds += end - self._last_end
             self._waited += self._start - self._last_end
             if logs:

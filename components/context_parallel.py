@@ -1,7 +1,7 @@
 """Which processes share the same rows of tokens, and who of them holds which tokens."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch.distributed as dist
 
@@ -38,3 +38,12 @@ def use_context_group(group: ContextGroup | None) -> None:
     """Share rows from now on; None: each row lies in one process again."""
     global _in_use
     _in_use = group or ALONE
+
+
+def data_place(trainer: Any) -> tuple[int, int]:
+    """Rank and number among the processes of a Lightning trainer that see different clips; None: one alone.
+
+    Processes that share rows see the same ones, and so do tensor-parallel ones.
+    """
+    place = None if trainer is None else trainer.distributed_sampler_kwargs
+    return (place["rank"], place["num_replicas"]) if place else (0, 1)

@@ -9,7 +9,6 @@ import torch
 from torch.utils.data import Dataset
 
 from components.clip import ClipSpec
-from components.randomness import mix
 from datamodules import SourceError, Split
 from datamodules.ball_renderer import render_balls
 from datamodules.ball_worlds import (
@@ -31,10 +30,7 @@ from datamodules.ball_worlds import (
     draw_uniform,
     simulate,
 )
-from datamodules.drawn_clips import DrawnClips
-
-HELD_OUT_CLIPS = 1_000  # in val, and as many in test; the original evaluates 1,050 to 4,800
-SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
+from datamodules.drawn_clips import HELD_OUT_CLIPS, DrawnClips, numbers_of
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ class BouncingBalls:
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """Simulate and render one clip, without the batch axis."""
-        rng = np.random.Generator(np.random.Philox(key=mix(self.seed, SPLITS[split], index)))
+        rng = numbers_of(split, self.seed, index)
         name = self.worlds[rng.integers(len(self.worlds))]
         world = WORLDS[name]
         radii = world.radii_out if self.regime in RADIUS_OUT else world.radii_in

@@ -2,9 +2,29 @@
 
 from typing import Any, Protocol
 
+import numpy as np
 from torch.utils.data import Dataset
 
+from components.randomness import mix
 from datamodules import Split
+
+HELD_OUT_CLIPS = 1_000  # in val, and as many in test
+_SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
+_ASKED = 3  # clips that are asked for one by one, of no split
+
+
+def numbers_of(split: Split, seed: int, index: int) -> np.random.Generator:
+    """All randomness of one clip."""
+    return _generator(seed, _SPLITS[split], index)
+
+
+def numbers_asked(seed: int, *keys: int) -> np.random.Generator:
+    """All randomness of a clip that lies in no split."""
+    return _generator(seed, _ASKED, *keys)
+
+
+def _generator(*keys: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=mix(*keys)))
 
 
 class Draws(Protocol):

@@ -7,12 +7,10 @@ import torch
 from torch.utils.data import Dataset
 
 from components.clip import ClipSpec
-from components.randomness import mix
 from datamodules import SourceError, Split
-from datamodules.drawn_clips import DrawnClips
-from datamodules.moving_shapes import COLOURS, HELD_OUT_CLIPS, SHAPES, SPLITS, drawn
+from datamodules.drawn_clips import HELD_OUT_CLIPS, DrawnClips, numbers_asked, numbers_of
+from datamodules.moving_shapes import COLOURS, SHAPES, drawn
 
-ASKED = 3  # what a sample of the suite is drawn for
 FRAMES_PER_SECOND = 10.0
 QUESTION = "what appears?"
 GREY = 0.4  # of the disc that is always there
@@ -63,13 +61,13 @@ class FilmHaystack:
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """One clip, without the batch axis."""
-        rng = np.random.Generator(np.random.Philox(key=mix(self.seed, SPLITS[split], index)))
+        rng = numbers_of(split, self.seed, index)
         made = self._made(rng, self.num_frames, rng.random())
         return made | {"id": f"film_haystack/seed{self.seed}/{split}/{index}"}
 
     def sample(self, *, length: int, depth: float, index: int) -> dict[str, Any]:
         """A clip of this many frames for a test, with the shape at this depth."""
-        rng = np.random.Generator(np.random.Philox(key=mix(self.seed, ASKED, length, index)))
+        rng = numbers_asked(self.seed, length, index)
         told = f"film_haystack/seed{self.seed}/test/{length}/{depth:g}/{index}"
         return self._made(rng, length, depth) | {"id": told}
 

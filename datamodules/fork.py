@@ -13,10 +13,9 @@ from torch.utils.data import Dataset
 from components.clip import ClipSpec
 from components.randomness import mix
 from datamodules import SourceError, Split
-from datamodules.drawn_clips import DrawnClips
+from datamodules.drawn_clips import DrawnClips, numbers_of
 
 NUM_CLIPS: dict[Split, int] = {"train": 100_000, "val": 1_000, "test": 1_000}
-SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
 FRAMES_PER_SECOND = 10.0
 HEADINGS = {"right": (1.0, 0.0), "down": (0.0, 1.0), "left": (-1.0, 0.0), "up": (0.0, -1.0)}
 REST = (0.0, 0.0)  # so that a controlled disc has seen the action zero
@@ -87,7 +86,7 @@ class Fork:
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """One clip, without the batch axis."""
-        rng = self._rng(split, index)
+        rng = numbers_of(split, self.seed, index)
         kind = "controlled/" if self.controlled else ""
         clip: dict[str, Any] = dict(
             fps=torch.tensor(FRAMES_PER_SECOND), id=f"fork/{kind}seed{self.seed}/{split}/{index}"
@@ -107,11 +106,8 @@ class Fork:
         """Every valid render of this clip, whole: equal for `straight` frames, then one for each turn."""
         if self.controlled:
             return self.clip(split, index)["video"][None]
-        _, paths = self._fork(self._rng(split, index))
+        _, paths = self._fork(numbers_of(split, self.seed, index))
         return torch.from_numpy(np.stack([self._render(path) for path in paths]))
-
-    def _rng(self, split: Split, index: int) -> np.random.Generator:
-        return np.random.Generator(np.random.Philox(key=mix(self.seed, SPLITS[split], index)))
 
     def _fork(self, rng: np.random.Generator) -> tuple[str, Float[np.ndarray, "m t 2"]]:
         """The heading of the context and the disc's path for every turn."""

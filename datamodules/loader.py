@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from components.clip import Clip
+from components.context_parallel import data_place
 from datamodules import ClipSource, SourceError, Split
 from datamodules.batches import (
     MapBatches,
@@ -239,9 +240,8 @@ class ClipDataModule(LightningDataModule):
         return loader
 
     def place(self) -> tuple[int, int]:
-        """Rank and number among the processes that see different data (tensor-parallel ones see the same)."""
-        place = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return (place["rank"], place["num_replicas"]) if place else (0, 1)
+        """Rank and number among the processes that see different data."""
+        return data_place(self.trainer)
 
 
 def _describe(num_clips: int | None, seed: int) -> str:

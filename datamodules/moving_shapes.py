@@ -12,12 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from components.clip import ClipSpec
-from components.randomness import mix
 from datamodules import SourceError, Split
-from datamodules.drawn_clips import DrawnClips
+from datamodules.drawn_clips import HELD_OUT_CLIPS, DrawnClips, numbers_of
 
-HELD_OUT_CLIPS = 1_000  # in val, and as many in test
-SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
 FRAMES_PER_SECOND = 10.0
 GROUND = 0.1
 COLOURS = {
@@ -117,7 +114,7 @@ class MovingShapes:
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """One clip, without the batch axis."""
-        rng = np.random.Generator(np.random.Philox(key=mix(self.seed, SPLITS[split], index)))
+        rng = numbers_of(split, self.seed, index)
         colour, shape, direction = (
             list(words)[rng.integers(len(words))] for words in (COLOURS, SHAPES, DIRECTIONS)
         )

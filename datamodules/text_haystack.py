@@ -3,19 +3,15 @@
 import string
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from components.clip import ClipSpec
-from components.randomness import mix
 from datamodules import SourceError, Split
-from datamodules.drawn_clips import DrawnClips
+from datamodules.drawn_clips import HELD_OUT_CLIPS, DrawnClips, numbers_asked, numbers_of
 
-HELD_OUT_CLIPS = 1_000  # in val, and as many in test
-SPLITS: dict[Split, int] = {"train": 0, "val": 1, "test": 2}
-ASKED = 3  # what a sample of the suite is drawn for
 CITIES = (
     "Ankara", "Athens", "Bangkok", "Barcelona", "Berlin", "Bogota", "Brussels", "Cairo", "Chicago",
     "Copenhagen", "Dakar", "Delhi", "Dublin", "Geneva", "Hanoi", "Havana", "Helsinki", "Istanbul", "Jakarta",
@@ -23,7 +19,26 @@ CITIES = (
     "Moscow", "Mumbai", "Nairobi", "Oslo", "Paris", "Prague", "Quito", "Rome", "Santiago", "Seoul",
     "Singapore", "Stockholm", "Sydney", "Taipei", "Tokyo", "Toronto", "Vancouver", "Vienna", "Warsaw",
 )  # fmt: skip
-DIGITS = 7  # of a city's number
+
+
+class Facts(NamedTuple):
+    """How facts are worded. end: of the word or sentence behind which one may stand."""
+
+    names: tuple[str, ...]
+    digits: int
+    wording: str
+    end: str
+
+    @property
+    def numbers(self) -> range:
+        return range(10 ** (self.digits - 1) if self.digits > 1 else 0, 10**self.digits)
+
+    def told(self, name: str, number: str) -> str:
+        return self.wording.format(name=name, number=number)
+
+
+LETTERS = Facts(tuple(string.ascii_uppercase), 1, "{name}={number} ", " ")
+MAGIC_NUMBERS = Facts(CITIES, 7, " The special magic {name} number is: {number}.", ".")
 
 
 class TextHaystack:
@@ -54,28 +69,25 @@ class TextHaystack:
         seed: int,
         num_clips: int = 1_000_000,
     ) -> None:
-        self.names = tuple(string.ascii_uppercase) if documents is None else CITIES
-        if not 1 <= asked <= needles <= len(self.names) or num_clips < 1:
+        self.facts = LETTERS if documents is None else MAGIC_NUMBERS
+        names = self.facts.names
+        if not 1 <= asked <= needles <= len(names) or num_clips < 1:
             told = f"{asked} asked of {needles} needles"
-            raise SourceError(f"text_haystack: {told}; ask for 1 or more of up to {len(self.names)}")
+            raise SourceError(f"text_haystack: {told}; ask for 1 or more of up to {len(names)}")
         if not 0 <= depths[0] <= depths[1] <= 1:
             raise SourceError(f"text_haystack: depths are {list(depths)}; give two shares, the smaller first")
         self.length, self.needles, self.asked, self.depths = length, needles, asked, tuple(depths)
         self.documents, self.seed, self.num_clips = documents, seed, num_clips
-        room = length - needles * len(self._fact(max(self.names, key=len), "0" * self._digits))
+        room = length - needles * len(self.facts.told(max(names, key=len), "0" * self.facts.digits))
         if room < needles:
             raise SourceError(
                 f"text_haystack: {needles} needles do not fit into {length} bytes; set data.length to more"
             )
 
     @property
-    def _digits(self) -> int:
-        return 1 if self.documents is None else DIGITS
-
-    @property
     def guessing(self) -> float:
         """How often numbers drawn at random are all right."""
-        return float(10 if self.documents is None else 9 * 10 ** (DIGITS - 1)) ** -self.asked
+        return float(len(self.facts.numbers)) ** -self.asked
 
     def spec(self) -> ClipSpec:
         return ClipSpec(num_frames=0, height=0, width=0)
@@ -85,23 +97,23 @@ class TextHaystack:
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """One text with its question, without the batch axis."""
-        rng = np.random.Generator(np.random.Philox(key=mix(self.seed, SPLITS[split], index)))
+        rng = numbers_of(split, self.seed, index)
         depths = rng.uniform(*self.depths, size=self.needles)
         return self._made(rng, self.length, depths) | {"id": f"needles/seed{self.seed}/{split}/{index}"}
 
     def sample(self, *, length: int, depth: float, index: int) -> dict[str, Any]:
         """A text of this length for a test, what is asked for at this depth; other facts lie anywhere."""
-        rng = np.random.Generator(np.random.Philox(key=mix(self.seed, ASKED, length, index)))
+        rng = numbers_asked(self.seed, length, index)
         depths = rng.uniform(size=self.needles)
         depths[: self.asked] = depth
         told = f"needles/seed{self.seed}/test/{length}/{depth:g}/{index}"
         return self._made(rng, length, depths) | {"id": told}
 
     def _made(self, rng: np.random.Generator, length: int, depths: np.ndarray) -> dict[str, Any]:
-        names = rng.choice(self.names, size=self.needles, replace=False).tolist()
-        low = 10 ** (self._digits - 1) if self._digits > 1 else 0
-        values = [str(number) for number in rng.integers(low, 10**self._digits, size=self.needles)]
-        facts = [self._fact(*pair) for pair in zip(names, values, strict=True)]
+        names = rng.choice(self.facts.names, size=self.needles, replace=False).tolist()
+        numbers = self.facts.numbers
+        values = [str(number) for number in rng.integers(numbers.start, numbers.stop, size=self.needles)]
+        facts = [self.facts.told(*pair) for pair in zip(names, values, strict=True)]
         text = self._filler(rng, length - sum(map(len, facts)))
         places = sorted(
             ((self._place(text, depth), fact) for depth, fact in zip(depths, facts, strict=True)),
@@ -109,20 +121,13 @@ class TextHaystack:
         )
         for place, fact in places:
             text = text[:place] + fact + text[place:]
-        asked = names[: self.asked]
+        asked, told = names[: self.asked], values[: self.asked]
         if self.documents is None:
-            answer = " ".join(
-                f"{name}={value}" for name, value in zip(names, values, strict=True) if name in asked
-            )
+            answer = " ".join(f"{name}={value}" for name, value in zip(asked, told, strict=True))
             return {"text": text, "question": " ".join(asked), "answer": answer}
         many = "s" if len(asked) > 1 else ""
         question = f"What {'are' if many else 'is'} the special magic {', '.join(asked)} number{many}?"
-        return {"text": text, "question": question, "answer": ", ".join(values[: self.asked])}
-
-    def _fact(self, name: str, value: str) -> str:
-        return (
-            f"{name}={value} " if self.documents is None else f" The special magic {name} number is: {value}."
-        )
+        return {"text": text, "question": question, "answer": ", ".join(told)}
 
     def _filler(self, rng: np.random.Generator, length: int) -> str:
         if self.documents is None:
@@ -139,7 +144,7 @@ class TextHaystack:
         place = round(depth * len(text))
         if depth == 1:
             return len(text)
-        return text.rfind(" " if self.documents is None else ".", 0, place) + 1
+        return text.rfind(self.facts.end, 0, place) + 1
 
     @cached_property
     def _book(self) -> str:

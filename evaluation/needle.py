@@ -55,15 +55,14 @@ class NeedleSuite:
         config = model.hparams
         source = self._source(config)
         right = np.zeros((self.depths, len(self.lengths), self.rounds))
-        found = np.zeros_like(right)
+        found, depths = np.zeros_like(right), self._depths()
+        self._unit = "frames" if source.spec().num_frames else "bytes"
         for column, length in enumerate(self.lengths):
             places = [(row, turn) for row in range(self.depths) for turn in range(self.rounds)]
             for start in range(0, len(places), self.batch_size):
                 part = places[start : start + self.batch_size]
                 asked = [
-                    source.sample(
-                        length=length, depth=row / (self.depths - 1), index=turn * self.depths + row
-                    )
+                    source.sample(length=length, depth=depths[row], index=turn * self.depths + row)
                     for row, turn in part
                 ]
                 generator = torch.Generator(model.device).manual_seed(mix(config["seed"], length, start))
@@ -93,11 +92,9 @@ class NeedleSuite:
     def _ask(self, model: Any, asked: list[dict[str, Any]], generator: torch.Generator) -> list[str]:
         questions = [sample["question"] for sample in asked]
         if "video" in asked[0]:
-            self._unit = "frames"
             video = pixels(collate(asked)["video"].to(model.device))
             answers: list[str] = model.answer(video, questions, generator=generator)
             return answers
-        self._unit = "bytes"
         said: list[str] = model.complete([sample["text"] for sample in asked], questions, generator=generator)
         return said
 

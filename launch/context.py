@@ -54,7 +54,7 @@ class SharedRowsDDP(SharedRows, DDPStrategy):
     """Every process holds all weights."""
 
     def __init__(self, *, context: int, layout: Layout) -> None:
-        super().__init__(timeout=PATIENCE)
+        super().__init__()
         self.context, self.layout = context, layout
 
 

@@ -63,6 +63,7 @@ def prepare(raw: Config) -> Config:
     problems = plain + problems
     if problems:
         raise CommandError(problems)
+    check_context(resolved)
     return resolved
 
 

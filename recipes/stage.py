@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from components.clip import Clip, ClipSpec, clip_size
+from components.context_parallel import data_place
 from components.randomness import ClipRandom
 
 
@@ -78,15 +79,10 @@ class Stage(LightningModule):
         """
         trainer = self._trainer
         step, part = divmod(step, trainer.accumulate_grad_batches if trainer is not None else 1)
-        rank, processes = self.data_place()
+        rank, processes = data_place(trainer)
         size = clip_size(clip)
         first = (part * processes + rank) * size
         return ClipRandom(self.seed, step, first=first, size=size, device=self.device)
-
-    def data_place(self) -> tuple[int, int]:
-        """Rank and number among the processes that see different clips."""
-        place = self._trainer.distributed_sampler_kwargs if self._trainer is not None else None
-        return (place["rank"], place["num_replicas"]) if place else (0, 1)
 
     def log_validation(self, name: str, values: Float[Tensor, "..."], *, bar: bool = False) -> None:
         self.log(f"val/{name}", values.mean(), batch_size=len(values), sync_dist=True, prog_bar=bar)

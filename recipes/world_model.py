@@ -10,6 +10,7 @@ from torch import Tensor
 from components.baselines.constant_velocity import ConstantVelocity
 from components.baselines.copy_last import CopyLast
 from components.clip import Clip, ClipSpec
+from components.context_parallel import data_place
 from components.metrics.lpips import SMALLEST as LPIPS_SMALLEST
 from components.metrics.lpips import lpips, lpips_available
 from components.metrics.psnr import psnr
@@ -81,9 +82,8 @@ class WorldModel(Stage, ABC):
         """Log val/psnr, val/ssim, val/lpips of one future, and the same of the trivial baselines."""
         context, truth = self.split(clip)
         horizon = truth.shape[1]
-        generator = torch.Generator(self.device).manual_seed(
-            mix(self.seed, batch_index, self.data_place()[0])
-        )
+        rank, _ = data_place(self._trainer)
+        generator = torch.Generator(self.device).manual_seed(mix(self.seed, batch_index, rank))
         predicted = self.predict(context, horizon, generator=generator)
         known = pixels(context["video"])
         copied, moved = CopyLast()(known, horizon), ConstantVelocity()(known, horizon)

@@ -53,14 +53,12 @@ class BlockwiseAttention:
     """
 
     def __init__(self, *, query_chunk: int = 1024, key_chunk: int = 1024) -> None:
-        if min(query_chunk, key_chunk) < 1:
-            raise ValueError(f"query_chunk is {query_chunk}, key_chunk {key_chunk}; give at least 1 token")
-        self.query_chunk, self.key_chunk = query_chunk, key_chunk
+        self.chunks = _chunks(query_chunk, key_chunk)
 
     def __call__(
         self, *, segments: Int[Tensor, "b s"] | None, positions: Int[Tensor, "b s"] | None
     ) -> Attend:
-        return _attend(ALONE, segments, positions, (self.query_chunk, self.key_chunk))
+        return _attend(ALONE, segments, positions, self.chunks)
 
 
 class RingAttention:
@@ -74,16 +72,20 @@ class RingAttention:
     def __init__(
         self, *, alone: Attention = causal_attention, query_chunk: int = 1024, key_chunk: int = 1024
     ) -> None:
-        if min(query_chunk, key_chunk) < 1:
-            raise ValueError(f"query_chunk is {query_chunk}, key_chunk {key_chunk}; give at least 1 token")
-        self.alone, self.query_chunk, self.key_chunk = alone, query_chunk, key_chunk
+        self.alone, self.chunks = alone, _chunks(query_chunk, key_chunk)
 
     def __call__(
         self, *, segments: Int[Tensor, "b s"] | None, positions: Int[Tensor, "b s"] | None
     ) -> Attend:
         if context_group().size == 1:
             return self.alone(segments=segments, positions=positions)
-        return _attend(context_group(), segments, positions, (self.query_chunk, self.key_chunk))
+        return _attend(context_group(), segments, positions, self.chunks)
+
+
+def _chunks(query_chunk: int, key_chunk: int) -> tuple[int, int]:
+    if min(query_chunk, key_chunk) < 1:
+        raise ValueError(f"query_chunk is {query_chunk}, key_chunk {key_chunk}; give at least 1 token")
+    return query_chunk, key_chunk
 
 
 def _attend(

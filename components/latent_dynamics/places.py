@@ -14,7 +14,7 @@ class Places(nn.Module):
     with half of the energy of the one before: neighbours begin alike, and regions are told apart first.
     """
 
-    energy: Tensor
+    amplitudes: Tensor
 
     def __init__(self, *, dim: int) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Places(nn.Module):
         nn.init.normal_(self.linear.weight, std=(2 * OCTAVES) ** -0.5)  # codes of variance 1
         nn.init.zeros_(self.linear.bias)
         energy = 0.5 ** torch.arange(OCTAVES)
-        self.register_buffer("energy", OCTAVES * energy / energy.sum(), persistent=False)
+        self.register_buffer("amplitudes", (OCTAVES * energy / energy.sum()).sqrt(), persistent=False)
 
     def forward(self, height: int, width: int) -> Float[Tensor, "h w c"]:
         rows = self._waves(height)[:, None].expand(-1, width, -1)
@@ -33,5 +33,5 @@ class Places(nn.Module):
         weight = self.linear.weight
         middles = (torch.arange(size, device=weight.device) + 0.5) / size
         angles = torch.pi * middles[:, None] * 2.0 ** torch.arange(OCTAVES, device=weight.device)
-        waves = torch.stack([angles.sin(), angles.cos()], dim=1) * self.energy.sqrt()
+        waves = torch.stack([angles.sin(), angles.cos()], dim=1) * self.amplitudes
         return waves.flatten(1).to(weight.dtype)

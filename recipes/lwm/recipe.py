@@ -237,9 +237,9 @@ class LWM(WorldModel):
     @torch.no_grad()
     def converse(self, clip: Clip, generator: torch.Generator) -> list[tuple[str, str, str]]:
         """(asked, said, true) of each clip that has a caption or a question, or of each text."""
-        if "video" not in clip and "question" not in clip:
-            return []
         if "video" not in clip:
+            if "question" not in clip:
+                return []
             said = self.complete(clip["text"], clip["question"], generator=generator)
             return list(zip(clip["question"], said, clip["answer"], strict=True))
         video, rows = pixels(clip["video"]), []

@@ -1,14 +1,11 @@
 """Ring attention in four processes, of which groups of 1 to 4 share rows.
 
-`python -m tests.components.ring_jobs FOLDER` is one of them, `start` begins all; each writes what it found
-to FOLDER/RANK.json.
+`python -m tests.components.ring_jobs FOLDER` is one of them; each writes what it found to FOLDER/RANK.json.
 """
 
 import itertools
 import json
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +29,6 @@ from components.sequences.context_shards import local_share, slots_of
 from components.sequences.packing import modality_means, pack
 from components.vocabularies.two_tables import TwoTables
 
-ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4
 LENGTH, ROWS, HEADS, HEAD_DIM = 48, 2, 4, 8  # 48 divides by 2, 4, 6 and 8
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -267,24 +263,6 @@ def main(folder: Path) -> None:
     found["left alone"] = left_alone(context)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     os._exit(0)  # a group that has lost a process cannot be destroyed in order
-
-
-def start(folder: Path) -> list[subprocess.Popen]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"WORLD_SIZE": PROCESSES, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.components.ring_jobs", str(folder)],
-            cwd=ROOT,
-            env=os.environ | {key: str(value) for key, value in (place | {"RANK": rank}).items()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(PROCESSES)
-    ]
 
 
 if __name__ == "__main__":

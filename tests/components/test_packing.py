@@ -1,4 +1,3 @@
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from components.backbones.causal_decoder import CausalDecoder
 from components.sequences import Example
 from components.sequences.packing import Mode, Packed, first_fit, global_count, modality_means, pack
 from components.vocabularies.two_tables import TwoTables
+from tests.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 LENGTH = 16
@@ -299,9 +299,7 @@ def rank_gradients(rank: int) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def test_two_processes_average_to_one(tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     workers = [
         subprocess.Popen([sys.executable, "-c", WORKER, str(rank), port, str(tmp_path)], cwd=ROOT)
         for rank in range(2)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from components.quantizers.lfq import LookupFreeQuantizer
 from components.quantizers.ranks import JoinedFeatures
 from components.quantizers.vq import VectorQuantizer
 from components.randomness import mix
+from tests.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
@@ -568,9 +568,7 @@ def report(part: slice) -> dict[str, list]:
 
 
 def test_two_processes_learn_the_codebook_of_the_joined_batch():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", WORKER]
     workers = [
         subprocess.Popen([*command, str(rank), str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True)

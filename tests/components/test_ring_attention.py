@@ -15,7 +15,8 @@ from components.attention.ring import BlockwiseAttention, RingAttention
 from components.attention.tiles import Places, attend_tile, live_tiles, merge, tile_gradients, visible
 from components.context_parallel import ContextGroup, context_group
 from components.sequences.context_shards import slots_of
-from tests.components.ring_jobs import HEAD_DIM, HEADS, LAYOUTS, LENGTH, PROCESSES, cases, places, start
+from tests.components.ring_jobs import HEAD_DIM, HEADS, LAYOUTS, LENGTH, PROCESSES, cases, places
+from tests.processes import finish, start
 
 BOUNDS = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 4e-2}
 SHARED = list(itertools.product(LAYOUTS, range(2, PROCESSES + 1)))
@@ -25,14 +26,7 @@ SHARED = list(itertools.product(LAYOUTS, range(2, PROCESSES + 1)))
 def found(tmp_path_factory) -> list[dict]:
     """What each of four processes has found."""
     folder = tmp_path_factory.mktemp("ring")
-    begun = start(folder)
-    try:
-        for process in begun:
-            said, _ = process.communicate(timeout=240)
-            assert process.returncode == 0, said[-3000:]
-    finally:
-        for process in begun:
-            process.kill()
+    finish(start(["-m", "tests.components.ring_jobs", folder], PROCESSES), seconds=240)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(PROCESSES)]
 
 

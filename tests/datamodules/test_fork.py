@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from datamodules import ClipSource, SourceError
+from datamodules.drawn_clips import numbers_of
 from datamodules.fork import Fork
 
 
@@ -55,7 +56,7 @@ def test_it_turns_by_90_degrees_at_constant_speed_and_in_view():
 
 def test_eight_directions_are_eight_compass_points():
     source = fork(directions=8, speed=2.0)
-    _, paths = source._fork(source._rng("test", 1))
+    _, paths = source._fork(numbers_of("test", source.seed, 1))
     angles = np.sort(np.degrees(np.arctan2(*(paths[:, 3] - paths[:, 2]).T)).round() % 360)
     np.testing.assert_allclose(np.diff(angles), 45)
 

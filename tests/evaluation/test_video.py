@@ -1,5 +1,4 @@
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from components.metrics.psnr import psnr
 from evaluation import Report, Suite, Timing
 from evaluation.long import LongSuite
 from evaluation.video import VideoSuite
+from tests.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -202,9 +202,7 @@ def reports(clips: range) -> list[Report]:
 
 
 def test_two_processes_report_what_one_does():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", WORKER]
     workers = [
         subprocess.Popen([*command, str(rank), str(port)], cwd=ROOT, stdout=subprocess.PIPE, text=True)

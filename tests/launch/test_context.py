@@ -1,10 +1,6 @@
 """parallel.context: what processes that share rows make equals one process, and stops and goes on as ever."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +10,8 @@ from checkpoints.own import read_checkpoint
 from components.context_parallel import context_group
 from launch.context import SharedRowsDDP, check_context
 from launch.main import main
-from launch.presets import ROOT
 from launch.problems import CommandError
+from tests.processes import finish, start
 from tests.recipes.conftest import begun, configured
 from tests.stress.kill_and_resume import differences
 
@@ -34,38 +30,13 @@ OTHERS = {
 }
 
 
-def start(jobs: list[list[str]], processes: int, folder: Path) -> list[subprocess.Popen]:
+def run(jobs: list[list[str]], processes: int, folder: Path) -> None:
     """All of the commands one after the other, in so many processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "NODE_RANK": 0, "MASTER_PORT": port}
-    place |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": 1, "PYTHONPATH": ROOT}
     code = (
         "import os, sys\nfrom launch.main import RUN_FOLDER, main\n"
         f"for job in {jobs!r}:\n    os.environ.pop(RUN_FOLDER, None)\n    assert main(job) == 0"
     )
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=folder,
-            env=os.environ | {k: str(v) for k, v in (place | {"RANK": rank, "LOCAL_RANK": rank}).items()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-
-
-def finish(begun_processes: list[subprocess.Popen]) -> None:
-    try:
-        for process in begun_processes:
-            said, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, said[-3000:]
-    finally:
-        for process in begun_processes:
-            process.kill()
+    finish(start(["-c", code], processes, cwd=folder), seconds=300)
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +44,17 @@ def runs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("context")
     command = [*begun("lwm"), *SMALL]
     jobs = [[*command, *words, f"run_dir={folder / name}"] for name, words in OTHERS.items()]
-    finish(start(jobs, 2, folder))
+    run(jobs, 2, folder)
     assert main([*command, f"run_dir={folder / 'one'}"]) == 0
     again = {name: folder / f"{name}_again" for name in ("two", "one")}
     for copy in again.values():  # both go on from where two processes stood after two steps
         shutil.copytree(folder / "two", copy)
         for made in ("result.json", "checkpoints/step_00000004.ckpt"):
             (copy / "model" / made).unlink()
-    finish(start([[f"resume={again['two']}"]], 2, folder))
+    run([[f"resume={again['two']}"]], 2, folder)
     assert main([f"resume={again['one']}", "trainer.devices=1", "parallel.context=1"]) == 0
     four = [*command, "trainer.devices=4", "parallel.context=2", "loader.batch_size=2"]
-    finish(start([[*four, f"run_dir={folder / 'four'}"]], 4, folder))
+    run([[*four, f"run_dir={folder / 'four'}"]], 4, folder)
     return folder
 
 

@@ -1,12 +1,11 @@
 """Runs of a small stand-in stage, one after the other: `python -m tests.recipes.sharded_runs '[RUN, ...]'`.
 
 A run is [folder, resume, changes]: where to write, a checkpoint to go on from or null, and dotted keys of the
-config. It begins when that checkpoint is there. `start` begins one process of a group.
+config. It begins when that checkpoint is there. `start` begins a group of processes.
 """
 
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -27,8 +26,8 @@ from launch.overrides import overlay
 from launch.run import prepare, run_stage
 from recipes.stage import Stage
 from recipes.world_model import pixels
+from tests import processes as group
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds
 SIZE = 7  # odd, so that shares differ in length
 
@@ -140,17 +139,8 @@ def config(**changes: Any) -> dict[str, Any]:
 Run = tuple[Path, Path | None, dict[str, Any]]
 
 
-def start(runs: list[Run], *, rank: int, world_size: int, port: int) -> subprocess.Popen:
-    place = {"RANK": rank, "LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": world_size, "MASTER_PORT": port}
-    place |= {"MASTER_ADDR": "127.0.0.1", "LOCAL_WORLD_SIZE": world_size, "OMP_NUM_THREADS": 1}
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.recipes.sharded_runs", json.dumps(runs, default=str)],
-        cwd=ROOT,
-        env=os.environ | {key: str(value) for key, value in place.items()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(runs: list[Run], processes: int) -> list[subprocess.Popen]:
+    return group.start(["-m", "tests.recipes.sharded_runs", json.dumps(runs, default=str)], processes)
 
 
 def main(runs: list[Run]) -> None:

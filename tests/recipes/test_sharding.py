@@ -3,7 +3,6 @@
 import errno
 import importlib.util
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from checkpoints.sharded import write
 from checkpoints.starting_weights import newest_whole
 from launch.fsdp import FSDP
 from recipes.stage import Stage
+from tests.processes import finish
 from tests.recipes.sharded_runs import main, start
 from tests.stress.kill_and_resume import differences
 
@@ -47,16 +47,11 @@ def runs(tmp_path_factory) -> Path:
     }  # fmt: skip
     if HAS_PEFT:
         alone["one_lora"], together["two_lora"] = (None, LORA), (None, TWO | LORA)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     jobs = [(folder / name, *rest) for name, rest in together.items()]
-    begun = [start(jobs, rank=rank, world_size=2, port=port) for rank in range(2)]
+    begun = start(jobs, 2)
     try:
         main([(folder / name, *rest) for name, rest in alone.items()])
-        for process in begun:
-            said, _ = process.communicate(timeout=240)
-            assert process.returncode == 0, said[-3000:]
+        finish(begun, seconds=240)
     finally:
         for process in begun:
             process.kill()
