@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from components.clip import Clip, clip_size
 from components.context_parallel import data_place
+from components.flops import flop_counter
 
 PEAK_SECONDS = 0.15
 
@@ -28,7 +29,8 @@ class Throughput(Callback):
     | perf/mfu | FLOPs of a step / (step time x this machine's measured matmul peak in the training dtype) |
     | perf/peak_memory_gib | of the accelerator, on a CPU of the process |
 
-    FLOPs are the matrix products and convolutions of the first batch, backward included, as dispatched.
+    FLOPs are the matrix products, convolutions and attention of the first batch, backward included, as they
+    are dispatched.
     """
 
     def __init__(self) -> None:
@@ -49,7 +51,7 @@ class Throughput(Callback):
     ) -> None:
         self._start = time.perf_counter()
         if self._flops == 0 and self._counter is None:
-            self._counter = FlopCounterMode(display=False)
+            self._counter = flop_counter()
             self._counter.__enter__()
 
     def on_train_batch_end(

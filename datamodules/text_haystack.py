@@ -37,15 +37,15 @@ class Facts(NamedTuple):
         return self.wording.format(name=name, number=number)
 
 
-LETTERS = Facts(tuple(string.ascii_uppercase), 1, "{name}={number} ", " ")
+LETTERS = Facts(tuple(string.ascii_uppercase), 1, "{name}{number} ", " ")
 MAGIC_NUMBERS = Facts(CITIES, 7, " The special magic {name} number is: {number}.", ".")
 
 
 class TextHaystack:
     """A ClipSource of texts without video: `needles` facts in `length` bytes of filler, and `asked` of them.
 
-    Without documents a fact is "K=7", a capital letter and a digit, filler is words of small letters, and
-    question and answer are "K" and "K=7", so that a tiny decoder over bytes learns to look facts up. With
+    Without documents a fact is "K7", a capital letter and a digit, filler is words of small letters, and
+    question and answer are "K" and "K7", so that a tiny decoder over bytes learns to look facts up. With
     documents, a folder of .txt files, facts and questions are those of LWM's evaluation (arXiv 2402.08268):
     "The special magic Paris number is: 1234567.", put behind the end of a sentence; the answer is the number.
     All names of one text are different, and no answer stands in a question.
@@ -123,7 +123,7 @@ class TextHaystack:
             text = text[:place] + fact + text[place:]
         asked, told = names[: self.asked], values[: self.asked]
         if self.documents is None:
-            answer = " ".join(f"{name}={value}" for name, value in zip(asked, told, strict=True))
+            answer = " ".join(f"{name}{value}" for name, value in zip(asked, told, strict=True))
             return {"text": text, "question": " ".join(asked), "answer": answer}
         many = "s" if len(asked) > 1 else ""
         question = f"What {'are' if many else 'is'} the special magic {', '.join(asked)} number{many}?"

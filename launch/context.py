@@ -70,9 +70,10 @@ def check_context(resolved: Config) -> int:
         told = "processes that share a row need an attention that goes round: model.decoder.attention=ring"
         raise CommandError([Problem("parallel.context", told)])
     strategy, devices = resolved["trainer"].get("strategy"), resolved["trainer"].get("devices")
+    nodes = resolved["trainer"].get("num_nodes") or 1
     if strategy not in ("auto", "ddp", "fsdp"):
         raise CommandError([Problem("trainer.strategy", f"{strategy} shares no rows; take ddp or fsdp")])
-    if isinstance(devices, int) and devices % context and devices > 0:
-        told = f"trainer.devices={devices} is no multiple of {context} processes a row"
+    if isinstance(devices, int) and devices > 0 and devices * nodes % context:
+        told = f"{devices * nodes} devices (trainer.devices, .num_nodes) are no multiple of {context} a row"
         raise CommandError([Problem("parallel.context", told)])
     return context

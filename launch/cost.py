@@ -1,5 +1,6 @@
 """What a training step costs, without memory or data: parameters, bytes and FLOPs on the meta device."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -8,10 +9,10 @@ from unittest.mock import patch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
 from checkpoints.build import build
 from components.clip import ClipSpec
+from components.flops import flop_counter
 from launch.context import check_context
 from launch.failures import problem_at
 from launch.run import prepare
@@ -60,6 +61,8 @@ def estimate(raw: Config) -> str:
     lines.append(f"  {'total':<28} {total:>14,} {_bytes(_weights(model)):>10}")
     if not model.trains:
         return "\n".join([*lines, "", "  every clip passes once; nothing is trained", ""])
+    context = check_context(resolved)
+    flops, place = flops // context, "a device" if context == 1 else f"for {context} devices together"
     frozen = sum(weight.nbytes for weight in model.parameters() if not weight.requires_grad)
     state = _weights(model) + trained * 12  # gradient and two running means in float32
     lines += [
@@ -67,10 +70,10 @@ def estimate(raw: Config) -> str:
         f"  trained parameters            {trained:,}",
         f"  memory a device, no sharding  {_bytes(state)} for weights, gradients and two optimiser states;"
         " activations come on top",
-        f"  kept for the backward pass    up to {_bytes(kept)} a device",
+        f"  kept for the backward pass    up to {_bytes(kept)} {place}",
         *_shared(resolved, frozen, state - frozen, kept),
         f"  a step                        {batch} clips, {batch * spec.num_frames} frames,"
-        f" {batch * spec.num_frames * spec.height * spec.width:,} pixels a device",
+        f" {batch * spec.num_frames * spec.height * spec.width:,} pixels {place}",
         f"  FLOPs a step                  {flops / 1e9:,.1f} G a device, forward and backward",
         f"  whole run                     {resolved['trainer']['max_steps']:,} steps,"
         f" {flops * resolved['trainer']['max_steps'] / 1e15:,.3g} PFLOPs a device",
@@ -109,7 +112,7 @@ def count_step(model: Any, clip: Any) -> tuple[int, int]:
             kept.setdefault(storage, tensor)
         return tensor
 
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+    with flop_counter() as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = model.typical_step(clip)
         peak = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
         if model.automatic_optimization:
@@ -128,6 +131,8 @@ def _as_allocated() -> Iterator[None]:
         for name in names:
             stack.enter_context(patch.object(nn.init, name, lambda tensor, *args, **kwargs: tensor))
         stack.enter_context(patch.object(nn.Module, "to", lambda module, *args, **kwargs: module))
+        stack.enter_context(warnings.catch_warnings())  # torchmetrics copies the tensors of a new metric
+        warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
         yield
 
 

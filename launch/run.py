@@ -157,7 +157,7 @@ def run_stage(
         does = f"{steps} steps of {weights_trained:,} weights, writing to {folder}"
         does = does if model.trains else "every clip once"
         say(f"stage {resolved['stage']}: {does}")
-        if model.trains and not lpips_available():
+        if model.trains and source.spec().num_frames and not lpips_available():
             say(lpips_hint())
     started = time.monotonic()
     if model.trains:

@@ -29,7 +29,7 @@ def test_every_answer_stands_once_in_the_text_and_not_in_the_question():
         for index in range(50):
             clip = clips[index]
             assert len(clip["text"]) == 80
-            facts = re.findall(r"[A-Z]=\d", clip["text"])
+            facts = re.findall(r"[A-Z]\d", clip["text"])
             assert len(facts) == len({fact[0] for fact in facts}) == 6
             assert clip["answer"].split() == [
                 next(fact for fact in facts if fact[0] == name) for name in clip["question"].split()

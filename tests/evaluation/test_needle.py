@@ -24,10 +24,8 @@ def reader(data, last: int | None = None, guess: str | None = None) -> SimpleNam
         assert isinstance(generator, torch.Generator)
         said = []
         for document, question in zip(documents, questions, strict=True):
-            facts = dict(
-                fact.split("=") for fact in re.findall(r"[A-Z]=\d", document[-last:] if last else document)
-            )
-            said.append(guess or " ".join(f"{name}={facts.get(name, '?')}" for name in question.split()))
+            facts = dict(re.findall(r"([A-Z])(\d)", document[-last:] if last else document))
+            said.append(guess or " ".join(f"{name}{facts.get(name, '?')}" for name in question.split()))
         return said
 
     def answer(video, questions, *, generator):
@@ -67,8 +65,8 @@ def test_who_reads_the_end_finds_what_lies_there():
 
 
 def test_who_guesses_finds_little_and_half_an_answer_is_half():
-    assert NeedleSuite(lengths=[64], depths=2, rounds=8)(reader(TEXTS, guess="A=1 B=2"))["accuracy"] == 0
-    every = " ".join(f"{chr(65 + i)}={j}" for i in range(26) for j in range(0, 10, 2))
+    assert NeedleSuite(lengths=[64], depths=2, rounds=8)(reader(TEXTS, guess="A1 B2"))["accuracy"] == 0
+    every = " ".join(f"{chr(65 + i)}{j}" for i in range(26) for j in range(0, 10, 2))
     assert 0.2 < NeedleSuite(lengths=[64], depths=2, rounds=16)(reader(TEXTS, guess=every))["found"] < 0.8
 
 

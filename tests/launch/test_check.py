@@ -59,12 +59,11 @@ def test_a_fraction_of_the_run():
 
 
 def test_counted_flops_agree_with_a_real_step():
-    from torch.utils.flop_counter import FlopCounterMode
-
+    from components.flops import flop_counter
     from tests.recipes.conftest import take_step
 
     model, clip = built("savp")
-    with FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         take_step(model, clip)
     fresh, _ = built("savp")
     assert count_step(fresh, clip)[0] == counter.get_total_flops()

@@ -1,6 +1,7 @@
 """parallel.context: what processes that share rows make equals one process, and stops and goes on as ever."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,22 @@ OTHERS = {
 }
 
 
-def run(jobs: list[list[str]], processes: int, folder: Path) -> None:
-    """All of the commands one after the other, in so many processes."""
-    code = (
+TEXTS = [  # a stage, and one with longer rows
+    "variant=text", "stages.longer=null", "data.needles=2", "data.asked=1", "model.row_length=128",
+    *(word for word in SMALL if not word.startswith(("stage=", "tokenizer.", "~callbacks.rollouts"))),
+]  # fmt: skip
+
+
+def code_of(jobs: list[list[str]]) -> str:
+    """All of the commands one after the other."""
+    return (
         "import os, sys\nfrom launch.main import RUN_FOLDER, main\n"
         f"for job in {jobs!r}:\n    os.environ.pop(RUN_FOLDER, None)\n    assert main(job) == 0"
     )
-    finish(start(["-c", code], processes, cwd=folder), seconds=300)
+
+
+def run(jobs: list[list[str]], processes: int, folder: Path) -> None:
+    finish(start(["-c", code_of(jobs)], processes, cwd=folder), seconds=300)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +96,10 @@ def test_nothing_is_shared_once_a_run_has_ended(runs):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["trainer.devices=3", "parallel.context=2"], "trainer.devices=3 is no multiple of 2"),
+        (
+            ["trainer.devices=3", "parallel.context=2"],
+            "3 devices (trainer.devices, .num_nodes) are no multiple",
+        ),
         (["parallel.context=0"], "0 processes a row; give at least 1"),
         ([*TWO, "model.decoder.attention=blockwise"], "model.decoder.attention=ring"),
         ([*TWO, "trainer.strategy=deepspeed"], "deepspeed shares no rows"),
@@ -96,6 +109,32 @@ def test_mistakes_are_told_before_anything_starts(words, told):
     with pytest.raises(CommandError) as caught:
         check_context(configured("lwm", *words))
     assert told in caught.value.report("train.py")
+
+
+@pytest.mark.parametrize("words", [[], TWO], ids=["alone", "two"])
+def test_a_run_killed_in_its_second_stage_goes_on_in_it_bit_for_bit(tmp_path, words):
+    processes = 2 if words else 1
+    command = ["recipe=lwm", *TEXTS, *words]
+    run([[*command, f"run_dir={tmp_path / 'whole'}"]], processes, tmp_path)
+    killed = start(["-c", code_of([[*command, f"run_dir={tmp_path / 'killed'}"]])], processes, cwd=tmp_path)
+    folder, until = tmp_path / "killed" / "long" / "checkpoints", time.monotonic() + 120
+    while not (folder / "step_00000002.ckpt").is_file() and time.monotonic() < until:
+        time.sleep(0.01)
+    for process in killed:
+        process.kill()
+        process.communicate()
+    first = tmp_path / "killed" / "model" / "checkpoints" / "step_00000004.ckpt"
+    written = first.stat().st_mtime_ns
+    for left in folder.glob("step_00000004.ckpt"):  # it was quicker than the kill
+        left.unlink()
+        (tmp_path / "killed" / "long" / "result.json").unlink(missing_ok=True)
+    run([[f"resume={tmp_path / 'killed'}"]], processes, tmp_path)
+    assert first.stat().st_mtime_ns == written  # the first stage was not trained again
+    ends = [
+        read_checkpoint(tmp_path / name / "long" / "checkpoints" / "step_00000004.ckpt")
+        for name in ("whole", "killed")
+    ]
+    assert differences(*ends) == []
 
 
 def test_places_count_groups_and_not_processes():

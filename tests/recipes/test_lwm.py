@@ -254,7 +254,7 @@ def test_typical_step_reads_rows_of_full_length(model):
 
 
 def test_texts_alone_train_and_are_asked_about():
-    model, clip = built("lwm", "variant=needles", "stage=model", *SMALL[:-1], "model.decoder.num_heads=2")
+    model, clip = built("lwm", "variant=text", "stage=model", *SMALL[:-1], "model.decoder.num_heads=2")
     assert "video" not in clip
     before = model.vocabulary.text.tokens.weight.clone()
     take_step(model, clip)
