@@ -26,6 +26,7 @@ class NeedleSuite:
 
     lengths: bytes of texts, or frames of videos. depths: so many, evenly from the beginning to the end.
     rounds: samples of each length and depth. data: a source's config, null = the model's own.
+    frames: of each video so many are shown, evenly taken, as a model of short contexts must; null = all.
     Source: the needle evaluation of LWM (arXiv 2402.08268), which scores in the same way.
     """
 
@@ -36,13 +37,15 @@ class NeedleSuite:
         depths: int = 5,
         rounds: int = 10,
         batch_size: int = 10,
+        frames: int | None = None,
         data: dict[str, Any] | None = None,
     ) -> None:
-        if not lengths or min(*lengths, depths, rounds, batch_size) < 1 or depths < 2:
-            told = f"lengths {lengths}, depths {depths}, rounds {rounds}, batch_size {batch_size}"
+        counts = {"rounds": rounds, "batch_size": batch_size} | ({} if frames is None else {"frames": frames})
+        if not lengths or min(*lengths, *counts.values()) < 1 or depths < 2:
+            told = f"lengths {lengths}, depths {depths}, {', '.join(f'{k} {v}' for k, v in counts.items())}"
             raise ValueError(f"{told}; give lengths above 0, 2 depths or more, and 1 or more of the others")
         self.lengths, self.depths, self.rounds = sorted(lengths), depths, rounds
-        self.batch_size, self.data = batch_size, data
+        self.batch_size, self.frames, self.data = batch_size, frames, data
         self._grid: Grid | None = None
         self._unit = ""
 
@@ -92,7 +95,11 @@ class NeedleSuite:
     def _ask(self, model: Any, asked: list[dict[str, Any]], generator: torch.Generator) -> list[str]:
         questions = [sample["question"] for sample in asked]
         if "video" in asked[0]:
-            video = pixels(collate(asked)["video"].to(model.device))
+            video = collate(asked)["video"]
+            if self.frames is not None and self.frames < video.shape[1]:  # the middles of equal parts
+                middles = (torch.arange(self.frames) + 0.5) * video.shape[1] / self.frames
+                video = video[:, middles.long()]
+            video = pixels(video.to(model.device))
             answers: list[str] = model.answer(video, questions, generator=generator)
             return answers
         said: list[str] = model.complete([sample["text"] for sample in asked], questions, generator=generator)

@@ -36,7 +36,7 @@ def reader(data, last: int | None = None, guess: str | None = None) -> SimpleNam
         said = []
         for clip in video:
             coloured = ((clip.amax(1) - clip.amin(1)).amax((1, 2)) > 0.2).nonzero().flatten()
-            said.append(" ".join(describe(clip[None, coloured])[0].split()[1:3]))
+            said.append(" ".join(describe(clip[None, coloured])[0].split()[1:3]) if len(coloured) else "")
         return said
 
     return SimpleNamespace(
@@ -76,6 +76,11 @@ def test_films_and_another_source():
     assert NeedleSuite(lengths=[64], data=TEXTS).chance({}) == {"accuracy": 0.01, "accuracy_64": 0.01}
     assert suite(reader(TEXTS))["accuracy"] == 1
     assert "| depth | 4 frames | 20 frames |" in suite.files()["needles.md"]
+
+
+def test_of_a_few_frames_little_is_seen():
+    suite = NeedleSuite(lengths=[4, 20], depths=3, rounds=3, frames=4, data=FILMS)
+    assert suite(reader(TEXTS)) == {"accuracy": 0.5, "found": 0.5, "accuracy_4": 1.0, "accuracy_20": 0.0}
 
 
 def test_mistakes_are_told_in_a_line():
