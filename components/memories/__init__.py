@@ -3,8 +3,10 @@
 | name | tokens for any number of known frames | forgets | paper |
 |---|---|---|---|
 | packed | as many as its structure says | frames beyond it; detail, with distance | FramePack, section 3.1 |
-
-A sliding window is a structure too: f3k1_g4.
+| window | a few whole frames | all before them | the usual sliding window, packed's f3k1_g2 |
+| anchor | a few whole frames, and the start | all between them | StreamingT2V (2403.14773): f1k1_x_f2k1_g2 |
+| full | all frames, whole | nothing; its cost grows | causal video models without a limit |
+| similarity | as many as its structure says | what is unlike the newest frame | FramePack, version 3 |
 """
 
 from collections.abc import Sequence
@@ -57,5 +59,5 @@ class Memory(Protocol):
         """start: a known frame far from the section. history: known frames right beside it, in time order,
         any number of them. gap: frames left out between the two."""
 
-    def num_tokens(self, height: int, width: int) -> int:
-        """Tokens of context and section, for latents of this size, without running anything."""
+    def num_tokens(self, height: int, width: int, known: int = 0) -> int:
+        """Tokens of context and section with so many known frames, for latents of this size."""

@@ -1,10 +1,10 @@
 """The names of kernel structures: f1k1_x_g9_f1k1f2k2f16k4_td."""
 
 import re
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 ITEM = re.compile(r"f(?P<frames>\d+)k(?P<kernel>\d+)(?:h(?P<height>\d+)w(?P<width>\d+))?")
-OTHER_TAILS = {"ta": "appended tail", "tc": "compressed tail"}
+TAILS = ("td", "ta", "tc")  # dropped, appended, compressed
 
 
 class Item(NamedTuple):
@@ -19,6 +19,7 @@ class Structure(NamedTuple):
 
     history: on one side of the section. start, end: single known frames, far off; None: none.
     gap: what the left-out frames, x, stand before; None: nothing is ever left out.
+    tail: what becomes of frames older than the history.
     """
 
     start: Item | None
@@ -27,6 +28,7 @@ class Structure(NamedTuple):
     section: int
     end: Item | None
     gap: Literal["history", "section", "end"] | None
+    tail: Literal["td", "ta", "tc"]
 
 
 def parse(text: str) -> Structure:
@@ -40,13 +42,13 @@ def parse(text: str) -> Structure:
     """
     parts = text.split("_")
     for part in parts:
-        if part in OTHER_TAILS:
-            raise ValueError(f"{text}: {part} ({OTHER_TAILS[part]}) is not available; write td (dropped)")
         if part.endswith("+D"):
             raise ValueError(f"{text}: +D (discretised history) is no part of a structure; leave it out")
-    if "td" in parts[1:-1] or parts.count("td") > 1:
-        raise ValueError(f"{text}: td stands once, at the beginning or at the end")
-    parts = [part for part in parts if part != "td"]
+    tails = [part for part in parts if part in TAILS]
+    if len(tails) > 1 or any(part in TAILS for part in parts[1:-1]):
+        raise ValueError(f"{text}: {tails[0]} stands once, at the beginning or at the end")
+    tail: Any = tails[0] if tails else "td"
+    parts = [part for part in parts if part not in TAILS]
     sections = [place for place, part in enumerate(parts) if re.fullmatch(r"g[1-9]\d*", part)]
     if len(sections) != 1:
         raise ValueError(f"{text}: needs one section, such as g9; it has {len(sections)}")
@@ -67,6 +69,7 @@ def parse(text: str) -> Structure:
         section=int(parts[place][1:]),
         end=end,
         gap=gap,
+        tail=tail,
     )
 
 

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from components.backbones.context_patches import ContextPatches
 from components.memories import Context, Memory
+from components.memories.full import Full
 from components.memories.packed import Packed
+from components.memories.similarity import Similarity
 from components.memories.structure import Item, parse
 
 F1 = "f1k1_x_f16k4f2k2f1k1_g9_td"
@@ -182,8 +184,7 @@ def test_a_kernel_may_be_spelled_out():
         ("g9_f1k1_g9", "needs one section, such as g9; it has 2"),
         ("f1k1_g0", "needs one section"),
         ("", "needs one section"),
-        ("ta_f16k4f2k2f1k1_g9", "ta \\(appended tail\\) is not available"),
-        ("f1k1_x_g9_f1k1_tc", "tc \\(compressed tail\\) is not available"),
+        ("ta_f16k4f2k2f1k1_g9_tc", "ta stands once"),
         ("td_f16k4f2k2f1k1_g9+D", "discretised history"),
         ("f1k1_x_td_f16k4_g9", "td stands once"),
         ("f16q4_g9", "f16q4 is no item"),
@@ -215,3 +216,115 @@ def test_calls_that_do_not_fit_the_structure():
         Packed(structure=ENDPOINT)(frames(7), frames(1))
     with pytest.raises(ValueError, match="has no end frame"):
         Packed(structure=F1)(frames(7), frames(1), end=frames(8))
+
+
+@pytest.mark.parametrize("known", [3, 19, 24, 60])
+@pytest.mark.parametrize("structure", ["{}_f16k4f2k2f1k1_g9", "g9_f1k1f2k2f16k4_{}"])
+def test_tails_stand_beyond_the_structure(structure, known):
+    beyond, before = max(known - 19, 0), structure.startswith("{}")
+    values = span(1, known + 1) if before else span(1, known + 1)[::-1]
+    old = values[:beyond] if before else values[known - beyond :]
+    dropped = Packed(structure=structure.format("td"))(frames(7), frames(*values))
+    appended = Packed(structure=structure.format("ta"))(frames(7), frames(*values))
+    tail, rest = appended.segments[0], appended.segments[1:]
+    missing = [0.0] * max(16 - beyond, 0)
+    assert tail.kernel == 16
+    assert tail.latents[0, :, 0, 0, 0].tolist() == (missing + old if before else old + missing)
+    first = -len(missing) - beyond if before else 28
+    assert tail.indices[0].tolist() == span(first, first + max(beyond, 16))
+    compressed = Packed(structure=structure.format("tc"))(frames(7), frames(*values))
+    one = next(segment for segment in compressed.segments if segment.latents.shape[1] == 1)
+    assert one.kernel == 4
+    assert one.indices.tolist() == [[-1 if before else 28]]
+    assert one.latents.unique().tolist() == pytest.approx([sum(old) / beyond if beyond else 0.0])
+    others = [segment for segment in compressed.segments if segment is not one]
+    for made in (rest, others):
+        assert all(
+            torch.equal(a.latents, b.latents) and torch.equal(a.indices, b.indices)
+            for a, b in zip(made, dropped.segments, strict=True)
+        )
+
+
+def test_a_tail_costs_nothing_a_constant_or_a_token_for_sixteen_frames():
+    count = {tail: Packed(structure=f"{tail}_f16k4f2k2f1k1_g9").num_tokens for tail in ("td", "ta", "tc")}
+    for known in (19, 40, 1000):
+        assert count["td"](60, 104, known) == 16406
+        assert count["tc"](60, 104, known) == 16406 + 8 * 13
+        assert count["ta"](60, 104, known) == 16406 + -(-max(known - 19, 16) // 16) * 2 * 4
+
+
+@given(st.integers(1, 12), st.integers(1, 20), st.integers(1, 30), st.integers(1, 70))
+@settings(max_examples=20, deadline=None)
+def test_counts_of_growing_memories(height, width, least, known):
+    layers = ContextPatches(channels=2, dim=3, kernels=(1, 2, 4))
+    for memory in (
+        Full(section=3, least=least),
+        Packed(structure="ta_f4k2f1k1_g3", least_tail=least),
+        Similarity(structure="f1k1_x_f4k2f1k1_g3"),
+    ):
+        made = memory(torch.zeros(1, 1, 2, height, width), torch.zeros(1, known, 2, height, width))
+        tokens = sum(layers.patches(segment).shape[1] for segment in made.segments)
+        section = 3 * -(-height // 2) * -(-width // 2)
+        assert tokens + section == memory.num_tokens(height, width, known)
+        assert isinstance(memory, Memory)
+
+
+def test_full_keeps_all_and_its_times_are_true():
+    memory = Full(section=2, least=4)
+    assert shown(memory(frames(7), frames(7, 8))) == {1: ([0, 0, 7, 8], [-2, -1, 0, 1])}
+    made = memory(frames(7), frames(*span(7, 20)))
+    assert shown(made) == {1: (span(7, 20), span(0, 13))}
+    assert made.indices.tolist() == [[13, 14]]
+    packed = Packed(structure="f4k1_g2")(frames(7), frames(*span(1, 5)))
+    assert shown(packed) == shown(memory(frames(7), frames(*span(1, 5))))
+    with pytest.raises(ValueError, match="all are kept"):
+        memory(frames(7), frames(7), gap=1)
+
+
+def noise(count, b=1):
+    return torch.randn(b, count, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_what_looks_like_the_newest_frame_is_kept_fine_with_its_true_time():
+    history = noise(30, b=2)
+    history[0, 4] = 3.0 * history[0, -1]  # seen before, brighter
+    history[1, 11] = 0.5 * history[1, -1]
+    made = Similarity(structure="f2k2f2k1_g3_td")(frames(7, b=2), history)
+    fine = {segment.kernel: segment for segment in made.segments}[1]
+    assert fine.indices.tolist() == [[4, 29], [11, 29]]
+    assert torch.equal(fine.latents[0, 0], history[0, 4])
+    assert made.indices.tolist() == [[30, 31, 32]] * 2
+
+
+def test_sorted_by_time_alone_it_is_the_packing_by_time():
+    history, start = noise(30), noise(31)[:, -1:]
+    structure = "f1k1_x_f16k4f2k2f1k1_g3_td"
+    by_time = Packed(structure=structure)(start, history)
+    for memory in (
+        Similarity(structure=structure, score="time", seconds=0.1),
+        Similarity(structure=structure, score="hybrid", time_weight=1e6, seconds=0.1),
+    ):
+        made = memory(start, history)
+        for mine, theirs in zip(made.segments, by_time.segments, strict=True):
+            assert mine.kernel == theirs.kernel
+            assert torch.equal(mine.latents, theirs.latents)
+        assert made.segments[0].indices.tolist() == [span(11, 27)]
+        assert made.segments[2].indices.tolist() == [[0, 29]]
+
+
+@pytest.mark.parametrize("known", [1, 2, 5])
+def test_likeness_with_few_known_frames_is_the_packing_by_time_with_zeros(known):
+    structure = "f4k2f1k1_g3"
+    made = Similarity(structure=structure, score="time")(frames(7), noise(known))
+    by_time = Packed(structure=structure)(frames(7), noise(known))
+    for mine, theirs in zip(made.segments, by_time.segments, strict=True):
+        assert torch.equal(mine.latents, theirs.latents)
+        assert torch.equal(mine.indices - known, theirs.indices - 5)
+
+
+def test_likeness_refuses_what_it_cannot_sort():
+    for structure in ("g9_f1k1f2k2", "ta_f2k1_g2", "f2k1_g2_x_f1k1"):
+        with pytest.raises(ValueError, match="likeness sorts what lies before"):
+            Similarity(structure=structure)
+    with pytest.raises(ValueError, match="above 0"):
+        Similarity(structure="f2k1_g2", seconds=0.0)

@@ -9,6 +9,7 @@ from launch.command import parse
 from launch.compose import change_stages, compose
 from launch.main import main
 from launch.overrides import find
+from launch.run import prepare
 
 
 def composed(*tokens: str) -> tuple[dict, list]:
@@ -174,3 +175,26 @@ def test_order_of_stages_does_not_matter():
         assert problems == []
         assert [stage["a"].get("new") for stage in stages.values()] == [2, 2]
         assert sorted(str(stage["a"].get("known")) for stage in stages.values()) == ["3", "None"]
+
+
+@pytest.mark.parametrize(
+    ("words", "tokens"),
+    [
+        (["chat_32k", "chat_128k", "chat_1m"], 8 * 2**20),
+        (["32k", "128k", "256k", "512k", "1m"], 4 * 2**20),
+    ],
+    ids=["chat", "text"],
+)
+def test_long_stages_have_the_papers_batches(words, tokens):
+    """Of LWM: rows of all groups that share one; a group fills its row, or rows, with a text or clip each."""
+    stages, problems = compose(
+        parse(["recipe=lwm", "size=paper", *(["variant=text", "data.root=books"] if "1m" in words else [])])
+    )
+    assert problems == []
+    assert list(stages)[-len(words) :] == words
+    for raw in (stages[name] for name in words):
+        groups = raw["trainer"]["devices"] * raw["trainer"]["num_nodes"] / raw["parallel"]["context"]
+        assert raw["loader"]["batch_size"] * groups * raw["model"]["row_length"] == tokens
+        filled = raw["clip"]["num_frames"] * 257 or raw["data"]["length"] / 4
+        assert 0.85 < filled / raw["model"]["row_length"] <= 1
+        prepare(raw)
