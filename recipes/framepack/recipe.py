@@ -22,6 +22,7 @@ from components.clip import Clip, ClipSpec, clip_size
 from components.finetuning import Finetuning
 from components.flow_samplers import FlowSampler
 from components.guidance import Guidance
+from components.history_codes import HistoryCodes
 from components.image_encoders import ImageEncoder
 from components.latent_tokenizers import LatentTokenizer
 from components.memories import Context, Memory
@@ -42,6 +43,8 @@ class FramePack(WorldModel):
     image_encoder: of the start image, which the backbone may be told of beside its latent.
     backbone: velocity of a section from its noised latents and the packed history.
     memory: what of the history the model sees, and at which patch size. order: which section comes when.
+    history_codes: what the history becomes before the model sees it, so that errors in it are lost; the start
+        stays as it is. None: nothing.
     distilled_guidance: the guidance scale that a guidance-distilled backbone is told; None: it takes none.
     text_dropout: share of clips whose text is left out in training, for guidance.
     finetuning: which of the backbone's weights are trained; all, or low-rank additions.
@@ -56,6 +59,7 @@ class FramePack(WorldModel):
         backbone: Callable[..., VideoDenoiser],
         memory: Memory,
         order: Callable[..., SamplingOrder],
+        history_codes: Callable[..., HistoryCodes] | None = None,
         flow: FlowMatching,
         sampler: FlowSampler,
         guidance: Guidance,
@@ -84,6 +88,7 @@ class FramePack(WorldModel):
         if self.order.side != memory.side:
             told = f"model.order knows what lies {self.order.side} a section, model.memory keeps what lies"
             raise ValueError(f"{told} {memory.side} it: swap both, packed_inverted goes with inverted")
+        self.history_codes = None if history_codes is None else history_codes(channels=tokenizer.channels)
         self.flow, self.sampler, self.guidance = flow, sampler, guidance
         self.distilled_guidance, self.text_dropout = distilled_guidance, text_dropout
         self.finetuning = finetuning
@@ -145,8 +150,10 @@ class FramePack(WorldModel):
         for i, plan in enumerate(plans):
             first, last = plan.history
             clip = z[i : i + 1]
-            start = clip[:, plan.start : plan.start + 1]
-            packed.append(self.memory(start, clip[:, first:last], gap=plan.gap))
+            start, history = clip[:, plan.start : plan.start + 1], clip[:, first:last]
+            if self.history_codes is not None:
+                history = self.history_codes(history)
+            packed.append(self.memory(start, history, gap=plan.gap))
         return Context.joined(packed)
 
     def velocity(self, x: Latents, sigma: Tensor, context: Context, condition: Condition) -> Latents:

@@ -16,7 +16,7 @@ from launch.main import main
 from recipes.stage import Stage
 from tests.components.test_hunyuan_video import called
 from tests.media import write_video
-from tests.recipes.conftest import begun, built
+from tests.recipes.conftest import begun, built, take_step
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -149,3 +149,45 @@ def test_two_processes_with_shares_of_the_weights_equal_one(tmp_path, monkeypatc
         torch.testing.assert_close(other[name], weight, rtol=0, atol=2e-6, msg=name)
     moved = [float((one[f"backbone.{name}"] - weight).abs().max()) for name, weight in begin.items()]
     assert sum(distance > 1e-3 for distance in moved) > len(moved) // 2
+
+
+MEMORIES = [
+    ["model.memory=window"],
+    ["model.memory=anchor"],
+    ["model.memory=full", "model.memory.least=5"],
+    ["model.memory=similarity"],
+    ["model.memory.structure=tc_f1k2f1k1_g2"],
+    ["model.memory.structure=ta_f1k1_g2"],
+    ["variant=discretised"],
+]
+
+
+@pytest.mark.parametrize("words", MEMORIES, ids=lambda words: words[0].partition("=")[2])
+def test_every_memory_trains_on_mixed_positions_and_goes_on_for_long(words):
+    model, clip = built("framepack", *SMALL, *words)
+    if model.history_codes is not None:
+        model.history_codes.learn(model.latents(clip))
+    for step in range(2):  # clips of a batch stand at different sections
+        take_step(model, clip, step)
+    context, _ = model.split(clip)
+    generator = torch.Generator().manual_seed(0)
+    future = model.eval().predict(context, 40, generator=generator)
+    assert future.shape[1] == 40
+    assert torch.isfinite(future).all()
+
+
+def test_codes_of_the_history_are_fitted_in_a_stage_and_the_start_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ["stages.codebook.loader.batch_size=2", "history_codes.num_codes=5", "~callbacks.rollouts"]
+    command = [*begun("framepack"), *SMALL, "variant=discretised", *few, f"run_dir={tmp_path / 'run'}"]
+    assert main(command) == 0
+    fitted, trained = (Stage.load(tmp_path / "run" / stage) for stage in ("codebook", "model"))
+    assert torch.equal(fitted.history_codes.centres, trained.history_codes.centres)
+    assert len(trained.history_codes.centres.unique(dim=0)) == 5
+    z = torch.randn(1, 8, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    plan = list(trained.order.steps(3))[-1]
+    segments = trained.context(z, [plan]).segments
+    start, newest = segments[-1].latents[0]
+    assert torch.equal(start, z[0, 0])
+    among = newest.movedim(0, -1).flatten(0, 1)[:, None] == trained.history_codes.centres
+    assert among.all(dim=2).any(dim=1).all()
