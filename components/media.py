@@ -3,6 +3,7 @@
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -18,24 +19,47 @@ LABEL_SIZE = 12
 Labelled = tuple[str, Tensor]  # what it is, and a video: uint8 (t, 3, h, w)
 
 
-def write_mp4(path: Path, video: UInt8[Tensor, "t 3 h w"], fps: float) -> None:
-    """H.264 in 4:2:0, which every player shows; odd sides get one more row or column of their last pixels.
+class Mp4Writer:
+    """A video file that grows: H.264 in 4:2:0, which every player shows, for a `with`.
 
-    A key frame every second frame, so that any frame is quick to reach in training too.
+    Odd sides get one more row or column of their last pixels. A key frame every second frame, so that any
+    frame is quick to reach in training too. The file plays once the `with` ends.
     """
-    import av
 
-    video = torch.cat((video, video[..., -1:, :]), dim=-2) if video.shape[-2] % 2 else video
-    video = torch.cat((video, video[..., -1:]), dim=-1) if video.shape[-1] % 2 else video
-    with av.open(str(path), mode="w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = video.shape[-2:]
-        stream.pix_fmt = "yuv420p"
-        stream.gop_size = 2
-        stream.options = {"crf": "18"}
+    def __init__(self, path: Path, fps: float) -> None:
+        import av
+
+        self._container = av.open(str(path), mode="w")
+        self._stream: Any = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        self._stream.pix_fmt, self._stream.gop_size = "yuv420p", 2
+        self._stream.options = {"crf": "18"}
+        self._begun = False
+
+    def write(self, video: UInt8[Tensor, "t 3 h w"]) -> None:
+        """Append frames, all of the size of the first."""
+        import av
+
+        video = torch.cat((video, video[..., -1:, :]), dim=-2) if video.shape[-2] % 2 else video
+        video = torch.cat((video, video[..., -1:]), dim=-1) if video.shape[-1] % 2 else video
+        if not self._begun:
+            self._stream.height, self._stream.width = video.shape[-2:]
+            self._begun = True
         for image in video.permute(0, 2, 3, 1).cpu().numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
+            self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+
+    def __enter__(self) -> "Mp4Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._begun:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+
+def write_mp4(path: Path, video: UInt8[Tensor, "t 3 h w"], fps: float) -> None:
+    """Write a whole video with `Mp4Writer`."""
+    with Mp4Writer(path, fps) as file:
+        file.write(video)
 
 
 def gif_bytes(video: UInt8[Tensor, "t 3 h w"], fps: float) -> bytes:

@@ -21,6 +21,10 @@ class SampleOptions:
     video: Path | None = field(default=None, metadata={"help": "take the context from this video instead"})
     samples: int = field(default=4, metadata={"help": "futures of the one context"})
     horizon: int | None = field(default=None, metadata={"help": "frames to predict; null = as in training"})
+    num_seconds: float | None = field(
+        default=None,
+        metadata={"help": "instead of horizon: so long a video, written to the file while it is made"},
+    )
     text: str | None = field(
         default=None,
         metadata={"help": "make videos of this text; for framepack a caption of what follows the context"},
@@ -45,7 +49,7 @@ def write_samples(options: SampleOptions) -> None:
         print(answer(options))
         return
     print("\n".join(f"wrote {file}" for file in sample(options)))
-    print(f"longer:    python sample.py ckpt={options.ckpt} horizon=50")
+    print(f"longer:    python sample.py ckpt={options.ckpt} num_seconds=20")
 
 
 def sample(options: SampleOptions) -> list[Path]:
@@ -59,6 +63,9 @@ def sample(options: SampleOptions) -> list[Path]:
     from recipes.world_model import pixels
 
     model = load(options)
+    if options.num_seconds is not None and (options.horizon is not None or options.num_seconds <= 0):
+        told = f"{options.num_seconds:g}; give seconds above 0, and no horizon beside them"
+        raise CommandError([Problem("num_seconds", told)])
     if options.text is not None and hasattr(model, "describe"):  # it knows language
         return imagine(model, options)
     if options.text is not None and getattr(model, "text_encoder", None) is None:
@@ -73,7 +80,10 @@ def sample(options: SampleOptions) -> list[Path]:
     context, truth = model.split(clip)
     if options.text is not None:
         context["text"] = [options.text]
+    fps = options.fps or float(clip["fps"][0])
     horizon = options.horizon or model.hparams["clip"]["num_frames"] - known
+    if options.num_seconds is not None:
+        horizon = max(round(options.num_seconds * fps) - known, 1)
     action_dim = model.hparams["clip"]["action_dim"]
     if action_dim and "actions" not in context:
         print("note: the video has no actions; the model is given zeros")
@@ -83,14 +93,41 @@ def sample(options: SampleOptions) -> list[Path]:
         raise CommandError([Problem("horizon", told)])
     many: Any = {key: _repeat(value, options.samples) for key, value in context.items()}
     generator = torch.Generator().manual_seed(options.seed)
+    name = "_".join(filter(None, (Path(clip["id"][0]).stem.replace("/", "_"), _words(options.text))))
+    if options.num_seconds is not None:
+        return [stream(model, many, horizon, fps, options.out / f"{name}_seed{options.seed}.mp4", generator)]
     futures = model.predict(many, horizon, generator=generator)
     first = pixels(context["video"])
     true = len(truth[0]) >= horizon and options.text is None
     videos = {"truth": torch.cat([first[0], truth[0, :horizon]])} if true else {}
     videos |= {f"sample {i + 1}": torch.cat([first[0], future]) for i, future in enumerate(futures)}
-    fps = options.fps or float(clip["fps"][0])
-    name = "_".join(filter(None, (Path(clip["id"][0]).stem.replace("/", "_"), _words(options.text))))
     return write(options.out / f"{name}_seed{options.seed}", videos, fps, known)
+
+
+def stream(model: Any, context: Any, horizon: int, fps: float, file: Path, generator: Any) -> Path:
+    """Futures side by side, each piece written when it is made; none of it is held."""
+    import torch
+
+    from components.media import Mp4Writer, side_by_side
+    from recipes.world_model import pixels
+
+    def shown(videos: Any, known: int) -> Any:
+        frames = videos.mul(255).round().clamp(0, 255).to(torch.uint8)
+        return side_by_side(
+            [(f"sample {i + 1}", video) for i, video in enumerate(frames)], context_frames=known
+        )
+
+    known = context["video"].shape[1]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    made = 0
+    with Mp4Writer(file, fps) as video:
+        video.write(shown(pixels(context["video"]), known))
+        for piece in model.rollout(context, horizon, generator=generator):
+            video.write(shown(piece, 0))
+            made += piece.shape[1]
+            print(f"\r{(known + made) / fps:.1f} of {(known + horizon) / fps:.1f} s", end="", flush=True)
+    print()
+    return file
 
 
 def imagine(model: Any, options: SampleOptions) -> list[Path]:
@@ -100,6 +137,8 @@ def imagine(model: Any, options: SampleOptions) -> list[Path]:
     clip = model.hparams["clip"]
     generator = torch.Generator().manual_seed(options.seed)
     frames = options.horizon or clip["num_frames"]
+    if options.num_seconds is not None:
+        frames = max(round(options.num_seconds * (options.fps or 4.0)), 1)
     made = model.imagine(
         [options.text] * options.samples, frames, size=(clip["height"], clip["width"]), generator=generator
     )

@@ -111,3 +111,29 @@ def test_a_caption_takes_the_place_of_a_clips_own(framepack, tmp_path):
 def test_videos_go_on_as_for_every_recipe(lwm, tmp_path):
     assert main([f"ckpt={lwm}", "samples=1", f"out={tmp_path}"]) == 0
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_long_video_is_written_while_it_is_made(framepack, tmp_path, capsys, monkeypatch):
+    import av
+
+    from components.media import Mp4Writer
+
+    written = []
+    write = Mp4Writer.write
+    monkeypatch.setattr(
+        Mp4Writer, "write", lambda self, video: (written.append(len(video)), write(self, video))
+    )
+    assert main([f"ckpt={framepack}", "samples=2", "num_seconds=5", f"out={tmp_path}"]) == 0
+    (file,) = tmp_path.iterdir()
+    with av.open(str(file)) as container:
+        frames = list(container.decode(video=0))
+        assert container.streams.video[0].average_rate * 5 == len(frames) == sum(written)
+    assert len(written) > 5  # what is known, then section by section
+    assert frames[0].width > 2 * 128  # side by side
+    assert "5.0 of 5.0 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["num_seconds=0"], ["num_seconds=3", "horizon=4"]])
+def test_seconds_that_cannot_be_are_told(framepack, tmp_path, capsys, words):
+    assert main([f"ckpt={framepack}", *words, f"out={tmp_path}"]) == 2
+    assert "give seconds above 0, and no horizon beside them" in capsys.readouterr().err
