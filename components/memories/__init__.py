@@ -45,11 +45,13 @@ class Memory(Protocol):
     """Known latents into context segments with their times.
 
     section: latent frames made at once. history: the most frames looked at right beside the section, which
-    lie before or after it: side. kernels: patch sizes of the segments, in units of the section's.
+    lie before or after it: side. reach: of how many frames beside the section the context is a function;
+    None: of all. kernels: patch sizes of the segments, in units of the section's.
     """
 
     section: int
     history: int
+    reach: int | None
     side: Literal["before", "after"]
     kernels: tuple[int, ...]
 

@@ -19,6 +19,7 @@ class Full:
 
     kernels = (1,)
     side = "before"
+    reach = None
 
     def __init__(self, *, section: int, least: int) -> None:
         if min(section, least) < 1:

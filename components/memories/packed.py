@@ -37,6 +37,7 @@ class Packed:
         self.structure, self.least_tail = parse(structure), least_tail
         self.section, self.side = self.structure.section, self.structure.side
         self.history = sum(item.frames for item in self.structure.history)
+        self.reach = self.history if self.structure.tail == "td" else None
         ends = [item for item in (self.structure.start, self.structure.end) if item is not None]
         self._items = (*self.structure.history, *ends)
         self.kernels = tuple(sorted({item.kernel for item in self._items}))

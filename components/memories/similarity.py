@@ -42,6 +42,7 @@ class Similarity(Packed):
             )
         if seconds <= 0 or time_weight < 0:
             raise ValueError(f"seconds is {seconds}, time_weight {time_weight}; give above 0, at least 0")
+        self.reach = None
         self.score, self.time_weight, self.seconds = score, time_weight, seconds
 
     def __call__(  # type: ignore[override]  # no end

@@ -11,6 +11,7 @@ Notation: z (b, l, c, i, j) latents of a clip, x0 (b, S, c, i, j) the section to
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count, takewhile
 
 import torch
 from jaxtyping import Bool, Float
@@ -208,23 +209,35 @@ class FramePack(WorldModel):
         """Go on with a video, or with one image: sections are decoded as soon as all before them are made."""
         video = pixels(context["video"])
         z = self.tokenizer.encode(video[:, -self.known(video.shape[1]) :])
-        begun, frames = z.shape[1], horizon
         per_section = self.memory.section * self.tokenizer.time_factor
         num_sections = -(-horizon // per_section)
         decode = self.tokenizer.decoding()
         decode(z)
-        z = torch.cat([z, z.new_zeros(z.shape[0], num_sections * self.memory.section, *z.shape[2:])], dim=1)
-        made = torch.zeros(z.shape[1], dtype=torch.bool)
-        made[:begun] = True
-        shown = begun
-        for plan in self.order.steps(num_sections, begun):
-            z[:, plan.first : plan.last] = self.sample(z, plan, context, generator)
-            made[plan.first : plan.last] = True
-            ready = int(made.long().cumprod(0).sum())
-            if ready > shown:
-                new = decode(z[:, shown:ready])[:, :frames]
-                shown, frames = ready, frames - new.shape[1]
+        latents, shown, frames = dict(enumerate(z.unbind(dim=1))), z.shape[1], horizon
+        for plan in self.order.steps(num_sections, shown):
+            made = self.sample(*self.beside(latents, plan), context, generator)
+            latents |= enumerate(made.unbind(dim=1), plan.first)
+            ready = list(takewhile(latents.__contains__, count(shown)))
+            if ready:
+                new = decode(torch.stack([latents[place] for place in ready], dim=1))[:, :frames]
+                shown, frames = shown + len(ready), frames - new.shape[1]
                 yield new
+            self.forget(latents, plan)
+
+    def beside(self, latents: dict[int, Tensor], plan: SectionPlan) -> tuple[Latents, SectionPlan]:
+        """The start and as much history as the memory reaches, and the plan for a clip of these."""
+        first, last = plan.history
+        if (reach := self.memory.reach) is not None:
+            before = self.memory.side == "before"
+            first, last = (max(first, last - reach), last) if before else (first, min(last, first + reach))
+        z = torch.stack([latents[place] for place in (plan.start, *range(first, last))], dim=1)
+        return z, plan._replace(start=0, history=(1, z.shape[1]))
+
+    def forget(self, latents: dict[int, Tensor], plan: SectionPlan) -> None:
+        """Let go of what is shown and will not be looked at again, so that a video may be of any length."""
+        if self.memory.side == "before" and self.memory.reach is not None:
+            for place in [p for p in latents if plan.start < p < plan.last - self.memory.reach]:
+                del latents[place]
 
     def sample(self, z: Latents, plan: SectionPlan, clip: Clip, generator: torch.Generator) -> Latents:
         """One section from noise."""

@@ -191,3 +191,34 @@ def test_codes_of_the_history_are_fitted_in_a_stage_and_the_start_stays_as_it_is
     assert torch.equal(start, z[0, 0])
     among = newest.movedim(0, -1).flatten(0, 1)[:, None] == trained.history_codes.centres
     assert among.all(dim=2).any(dim=1).all()
+
+
+@pytest.mark.parametrize(
+    ("memory", "kept"),
+    [(["model.memory.structure=f1k1_x_f4k2f1k1_g2"], 5), (["model.memory=full", "model.memory.least=5"], 40)],
+    ids=["packed", "full"],
+)
+def test_a_video_of_any_length_holds_as_many_latents_as_its_memory_reaches(memory, kept):
+    import gc
+    import weakref
+
+    model, clip = built("framepack", *SMALL, *memory, "model.sampler.num_steps=1")
+    sections, sample, seen = [], model.sample, []
+
+    def watched(z, *rest):
+        made = sample(z, *rest)
+        seen.append(z.shape[1])
+        sections.append(weakref.ref(made))
+        return made
+
+    model.sample = watched
+    context, _ = model.split(clip)
+    pieces = model.eval().rollout(context, 40 * 2 * 4, generator=torch.Generator().manual_seed(0))
+    assert sum(piece.shape[1] for piece in pieces if gc.collect() >= 0) == 320
+    future = model.rollout(context, 10**9, generator=torch.Generator().manual_seed(0))
+    sections.clear()
+    for _ in range(40):
+        next(future)
+        gc.collect()
+        assert sum(section() is not None for section in sections) <= kept
+    assert max(seen) == (6 if kept == 5 else 80)
