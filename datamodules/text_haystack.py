@@ -53,6 +53,7 @@ class TextHaystack:
     Clip: text, question, answer; id is needles/seedS/SPLIT/INDEX. All pure functions of the arguments here.
 
     Args:
+        shortest: lengths are drawn evenly from this to `length`; None: all texts have `length` bytes.
         depths: shares of the text between which facts lie; 1 = its end.
 
     Raises: SourceError for facts that do not fit, and a folder without enough text.
@@ -62,6 +63,7 @@ class TextHaystack:
         self,
         *,
         length: int,
+        shortest: int | None = None,
         needles: int = 1,
         asked: int = 1,
         depths: tuple[float, float] = (0.0, 1.0),
@@ -78,10 +80,14 @@ class TextHaystack:
             raise SourceError(f"text_haystack: depths are {list(depths)}; give two shares, the smaller first")
         self.length, self.needles, self.asked, self.depths = length, needles, asked, tuple(depths)
         self.documents, self.seed, self.num_clips = documents, seed, num_clips
-        room = length - needles * len(self.facts.told(max(names, key=len), "0" * self.facts.digits))
+        self.shortest = length if shortest is None else shortest
+        if not 1 <= self.shortest <= length:
+            raise SourceError(f"text_haystack: shortest is {shortest}, length {length}; give 1 to the length")
+        room = self.shortest - needles * len(self.facts.told(max(names, key=len), "0" * self.facts.digits))
         if room < needles:
             raise SourceError(
-                f"text_haystack: {needles} needles do not fit into {length} bytes; set data.length to more"
+                f"text_haystack: {needles} needles do not fit into {self.shortest} bytes; "
+                "set data.length to more"
             )
 
     @property
@@ -99,7 +105,9 @@ class TextHaystack:
         """One text with its question, without the batch axis."""
         rng = numbers_of(split, self.seed, index)
         depths = rng.uniform(*self.depths, size=self.needles)
-        return self._made(rng, self.length, depths) | {"id": f"needles/seed{self.seed}/{split}/{index}"}
+        mixed = self.shortest < self.length
+        length = int(rng.integers(self.shortest, self.length + 1)) if mixed else self.length
+        return self._made(rng, length, depths) | {"id": f"needles/seed{self.seed}/{split}/{index}"}
 
     def sample(self, *, length: int, depth: float, index: int) -> dict[str, Any]:
         """A text of this length for a test, what is asked for at this depth; other facts lie anywhere."""

@@ -52,6 +52,14 @@ def test_depths_are_those_that_were_asked_for():
     assert 12 < min(places) < max(places) < 58
 
 
+def test_lengths_may_be_mixed():
+    source = TextHaystack(length=40, shortest=20, needles=2, seed=0)
+    lengths = {len(source.split("train")[i]["text"]) for i in range(300)}
+    assert lengths == set(range(20, 41))
+    same = TextHaystack(length=40, shortest=40, needles=2, seed=0).split("train")[5]
+    assert same == TextHaystack(length=40, needles=2, seed=0).split("train")[5]
+
+
 def test_books_hide_numbers_of_cities_behind_sentences(books):
     source = TextHaystack(length=900, needles=3, asked=2, documents=books, seed=0)
     for depth in (0.0, 0.4, 1.0):
@@ -73,6 +81,8 @@ def test_books_hide_numbers_of_cities_behind_sentences(books):
     [
         ({"needles": 2, "asked": 3}, "3 asked of 2 needles; ask for 1 or more of up to 26"),
         ({"needles": 26}, "26 needles do not fit into 64 bytes"),
+        ({"shortest": 8, "needles": 3}, "3 needles do not fit into 8 bytes"),
+        ({"shortest": 65}, "shortest is 65, length 64; give 1 to the length"),
         ({"depths": (0.5, 0.2)}, "two shares, the smaller first"),
         ({"documents": "nowhere", "length": 400}, r"0 \*.txt with 0 letters; give at least 400"),
     ],
