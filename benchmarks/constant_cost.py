@@ -1,6 +1,6 @@
 """What a section costs as a video grows: `python benchmarks/constant_cost.py [threads=1] [sections=200]`.
 
-Tokens, seconds of a velocity and peak memory of FramePack's tiny model, not trained, in 64x64 pixels, for a
+Tokens, seconds of a velocity and peak memory of FramePack's tiny model, not trained, in 32x32 pixels, for a
 packed memory, one with each kind of tail, a window, and full attention. A process each; a table in markdown
 and a picture, docs/images/constant_cost.png.
 """
@@ -29,7 +29,7 @@ MEMORIES = {
     "window of 3": ["model.memory=window"],
     "full": ["model.memory=full"],
 }
-SIDE = 64  # pixels
+SIDE = 32  # pixels
 MARKS = (1, 5, 20, 50, 100, 200)  # sections of the table
 
 
