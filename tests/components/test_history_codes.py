@@ -6,6 +6,7 @@ import torch
 from components.history_codes import HistoryCodes
 from components.history_codes.kmeans import KMeans
 from components.quantizers.ranks import JoinedFeatures
+from tests.processes import finish, start
 
 
 def latents(b=2, seed=0):
@@ -67,8 +68,8 @@ def test_its_fixed_points_are_those_of_scikit_learn():
 def test_a_stream_of_batches_ends_near_the_whole():
     whole = latents(b=64)
     codes = KMeans(channels=4, num_codes=16, seed=0)
-    for start in range(0, 64, 8):
-        codes.learn(whole[start : start + 8])
+    for part in whole.split(8):
+        codes.learn(part)
     streamed = float((whole - codes(whole)).square().mean())
     at_once, _ = fitted(16, whole, rounds=60, keep=0.0)
     assert streamed < 1.1 * float((whole - at_once(whole)).square().mean())
@@ -86,3 +87,24 @@ def test_centres_go_with_the_weights():
 def test_mistakes_are_told_in_a_line(wrong):
     with pytest.raises(ValueError, match="give at least 1, and 0 to 1"):
         KMeans(channels=4, seed=0, **wrong)
+
+
+WORKER = """
+import sys
+import torch
+import torch.distributed as dist
+from tests.components.test_history_codes import fitted, latents
+dist.init_process_group("gloo")
+codes, distances = fitted(6, latents(b=4)[2 * dist.get_rank() :][:2], rounds=5)
+torch.save((codes.centres, distances), f"{sys.argv[1]}/{dist.get_rank()}.pt")
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_fit_what_one_does(tmp_path):
+    finish(start(["-c", WORKER, tmp_path], 2), seconds=120)
+    codes, distances = fitted(6, latents(b=4), rounds=5)
+    for rank in range(2):
+        centres, theirs = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(centres, codes.centres)
+        assert theirs == pytest.approx(distances)
