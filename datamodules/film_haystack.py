@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from components.clip import ClipSpec
 from datamodules import SourceError, Split
+from datamodules.clip_order import Bucket
 from datamodules.drawn_clips import HELD_OUT_CLIPS, DrawnClips, numbers_asked, numbers_of
 from datamodules.moving_shapes import COLOURS, SHAPES, drawn
 
@@ -23,6 +24,7 @@ class FilmHaystack:
     pure functions of the arguments here; 6 colours and 3 shapes, so that guessing is right once in 18.
 
     Args:
+        lengths: frames of clips, as many of each; a batch is of one length. None: all have num_frames.
         shown: frames in which the shape shows.
         size: radius of what is shown over the shorter side of the picture.
 
@@ -36,16 +38,22 @@ class FilmHaystack:
         height: int,
         width: int,
         seed: int,
+        lengths: list[int] | None = None,
         shown: int = 1,
         size: float = 0.25,
         num_clips: int = 100_000,
     ) -> None:
-        if not 1 <= shown <= num_frames or min(height, width) < 16 or not 0 < size <= 0.3 or num_clips < 1:
-            told = f"{shown} of {num_frames} frames of {height}x{width}, size {size:g}"
+        lengths = [num_frames] if lengths is None else lengths
+        shortest = min(lengths, default=0)
+        if not 1 <= shown <= shortest or min(height, width) < 16 or not 0 < size <= 0.3 or num_clips < 1:
+            told = f"{shown} of {shortest} frames of {height}x{width}, size {size:g}"
             raise SourceError(
                 f"film_haystack: {told}; show it in 1 to all frames of 16x16 or more, size up to 0.3"
             )
+        if max(lengths) > num_frames:
+            raise SourceError(f"film_haystack: lengths go to {max(lengths)}, num_frames is {num_frames}")
         self.num_frames, self.height, self.width, self.seed = num_frames, height, width, seed
+        self.lengths = lengths
         self.shown, self.radius, self.num_clips = shown, size * min(height, width), num_clips
 
     @property
@@ -54,15 +62,23 @@ class FilmHaystack:
         return 1 / (len(COLOURS) * len(SHAPES))
 
     def spec(self) -> ClipSpec:
-        return ClipSpec(num_frames=self.num_frames, height=self.height, width=self.width)
+        shape = {"num_frames": self.num_frames, "height": self.height, "width": self.width}
+        if len(self.lengths) == 1:
+            return ClipSpec(**shape)
+        return ClipSpec(**shape, buckets=tuple(sorted({self.bucket_of(i) for i in range(len(self.lengths))})))
 
     def split(self, name: Split) -> Dataset:
-        return DrawnClips(self, name, self.num_clips if name == "train" else HELD_OUT_CLIPS)
+        made = FilmClips if len(self.lengths) > 1 else DrawnClips
+        return made(self, name, self.num_clips if name == "train" else HELD_OUT_CLIPS)
+
+    def bucket_of(self, index: int) -> Bucket:
+        """Frames, height and width of a clip."""
+        return self.lengths[index % len(self.lengths)], self.height, self.width
 
     def clip(self, split: Split, index: int) -> dict[str, Any]:
         """One clip, without the batch axis."""
         rng = numbers_of(split, self.seed, index)
-        made = self._made(rng, self.num_frames, rng.random())
+        made = self._made(rng, self.bucket_of(index)[0], rng.random())
         return made | {"id": f"film_haystack/seed{self.seed}/{split}/{index}"}
 
     def sample(self, *, length: int, depth: float, index: int) -> dict[str, Any]:
@@ -88,3 +104,12 @@ class FilmHaystack:
             "answer": f"{colour} {shape}",
             "fps": torch.tensor(FRAMES_PER_SECOND),
         }
+
+
+class FilmClips(DrawnClips):
+    """One split whose clips are of several lengths."""
+
+    source: FilmHaystack
+
+    def bucket_of(self, index: int) -> Bucket:
+        return self.source.bucket_of(index)

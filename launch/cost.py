@@ -71,7 +71,7 @@ def estimate(raw: Config) -> str:
         f"  memory a device, no sharding  {_bytes(state)} for weights, gradients and two optimiser states;"
         " activations come on top",
         f"  kept for the backward pass    up to {_bytes(kept)} {place}",
-        *_shared(resolved, frozen, state - frozen, kept),
+        *_shared(resolved, context, frozen, state - frozen, kept),
         f"  a step                        {batch} clips, {batch * spec.num_frames} frames,"
         f" {batch * spec.num_frames * spec.height * spec.width:,} pixels {place}",
         f"  FLOPs a step                  {flops / 1e9:,.1f} G a device, forward and backward",
@@ -81,9 +81,9 @@ def estimate(raw: Config) -> str:
     return "\n".join(lines)
 
 
-def _shared(resolved: Config, frozen: int, state: int, kept: int) -> list[str]:
+def _shared(resolved: Config, context: int, frozen: int, state: int, kept: int) -> list[str]:
     """What is left of it where devices share trained weights or rows; nothing where they do not."""
-    trainer, context = resolved["trainer"], check_context(resolved)
+    trainer = resolved["trainer"]
     devices, nodes = trainer.get("devices"), trainer.get("num_nodes") or 1
     count = devices * nodes if isinstance(devices, int) else 1
     sharded = count if trainer.get("strategy") == "fsdp" else 1

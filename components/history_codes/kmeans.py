@@ -27,7 +27,7 @@ class KMeans(nn.Module):
         super().__init__()
         if num_codes < 1 or not 0 <= keep <= 1:
             told = f"num_codes is {num_codes}, keep {keep}; give at least 1, and 0 to 1"
-            raise ValueError(f"{told}; model.history_codes=null is none")
+            raise ValueError(f"{told}; history_codes=null is none")
         self.num_codes, self.keep, self.seed = num_codes, keep, seed
         self.register_buffer("centres", torch.zeros(num_codes, channels))
         self.register_buffer("counts", torch.zeros(num_codes))  # latents that each centre is the mean of

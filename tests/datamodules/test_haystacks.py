@@ -113,3 +113,14 @@ def test_a_film_shows_its_answer_for_a_moment():
     with pytest.raises(SourceError, match="5 of 4 frames"):
         FilmHaystack(num_frames=4, height=32, width=32, seed=0, shown=5)
     assert torch.equal(source.split("val")[3]["video"], source.split("val")[3]["video"])
+
+
+def test_films_of_several_lengths_lie_in_buckets():
+    source = FilmHaystack(num_frames=12, height=16, width=16, seed=0, lengths=[4, 8, 12], num_clips=60)
+    assert source.spec().buckets == ((4, 16, 16), (8, 16, 16), (12, 16, 16))
+    clips = source.split("train")
+    assert [len(clips[i]["video"]) for i in range(4)] == [4, 8, 12, 4]
+    assert [clips.bucket_of(i)[0] for i in range(4)] == [4, 8, 12, 4]
+    for lengths, told in (([4, 16], "lengths go to 16"), ([], "1 of 0 frames")):
+        with pytest.raises(SourceError, match=told):
+            FilmHaystack(num_frames=12, height=16, width=16, seed=0, lengths=lengths)
