@@ -1,7 +1,7 @@
 """Our own weights: read checkpoints safely, export safetensors, and build a model again from either."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from checkpoints.trusted import strange_component
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 PUBLIC = "diffusion_pytorch_model.safetensors"  # of diffusers' folders, also the beginning of an index's name
+Change = Callable[[dict[str, Any]], dict[str, Any]]  # of a config
 META = "meta.pt"  # what makes a folder the checkpoint of a sharded run
 
 
@@ -147,13 +148,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return checkpoint["hyper_parameters"], checkpoint["state_dict"]
 
 
-def load_model(path: Path) -> Any:
+def load_model(path: Path, change: Change | None = None) -> Any:
     """Build the model that a checkpoint describes and give it the checkpoint's weights.
 
+    change: of the config, before the model is built.
     Raises:
         CheckpointError: the file is broken, or its weights do not fit its config; names the first tensor.
     """
     config, weights = read_weights(path)
+    if change is not None:
+        config = change(config)
     try:
         model = build(config["model"])
     except (ImportError, TypeError) as error:

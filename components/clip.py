@@ -27,6 +27,8 @@ class Clip(TypedDict, total=False):
     text_mask: Bool[Tensor, "b n"]
     text_pooled: Float[Tensor, "b p"]
     image_tokens: Float[Tensor, "b m e"]  # features of the first frame, of a frozen image encoder
+    section_texts: list[list[str]]  # of each video a text a section; the last one for all that follow
+    end_image: UInt8[Tensor, "b 3 h w"]  # a frame that the video is to arrive at
     question: list[str]  # about what the video shows; what makes it needs no question
     answer: list[str]  # what is right to say to the question
     camera: dict[str, Tensor]  # poses (b, t, 4, 4) camera to world, intrinsics (b, t, 3, 3) in pixels

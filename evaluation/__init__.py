@@ -5,6 +5,7 @@
 | video | how near to the truth, how varied, how real | any clips |
 | physics | whether laws hold: velocities, energy, momentum, permanence | bouncing_balls, or pairs of videos |
 | long | whether a long rollout keeps its quality, and what a frame costs | any clips |
+| recall | whether a colour that flashed long ago is shown again | flash_recall |
 | language | whether a text makes its clip, a clip is described, a question answered | moving_shapes |
 | go | whether the board drawn next shows a legal move, a good one; how strong a player it makes | go |
 

@@ -26,7 +26,9 @@ LEAST_MOTION, MOST_MOTION = 0.1, 5.0  # times the truth's: outside, they have fr
 class LongSuite:
     """Start-end deltas of every frame metric, VDE with its guards, motion, and the cost of each new frame.
 
-    Values: psnr, delta_psnr and so on for ssim and lpips; vde_sharpness, vde_smoothness, vde_colour, and
+    Values: psnr, delta_psnr, first_psnr and last_psnr (of the first and last 15 % of frames), and so on for
+    ssim, lpips and background, the median over pixels of the squared error, to which small things that move
+    do not count; vde_sharpness, vde_smoothness, vde_colour, and
     vde_late_* with rising weights; motion and spread, both over the truth's; seconds_per_frame,
     seconds_growth (last 15 % over first 15 %) and peak_megabytes where the rollout was timed.
     Curves: psnr, ssim, lpips, motion, seconds_per_frame, peak_megabytes, for each predicted frame.
@@ -89,6 +91,8 @@ class LongSuite:
             report.curves[name] = delta.curve().cpu()
             report.values[name] = report.curves[name].mean().item()
             report.values[f"delta_{name}"] = delta.compute().item()
+            report.values[f"first_{name}"] = report.curves[name][: delta.frames].mean().item()
+            report.values[f"last_{name}"] = report.curves[name][-delta.frames :].mean().item()
         if self._motion is not None:
             report.values |= self._guarded_drift(report.notes)
             report.curves["motion"] = self._motion.curve().cpu()
@@ -125,7 +129,7 @@ class LongSuite:
         t, device = truth.shape[1], truth.device
         self._frames = t
         functions, self._notes = frame_functions(min(truth.shape[-2:]))
-        for name, function in functions.items():
+        for name, function in (functions | {"background": background}).items():
             self._deltas[name] = StartEndDelta(function=function, horizon=t).to(device)
         scores = dict(SCORES) if t >= CHUNKS else {}
         if t < SMOOTH_CHUNK * CHUNKS:
@@ -138,6 +142,13 @@ class LongSuite:
         if t > 1:
             self._motion = MotionAmount(horizon=t).to(device)
         self._spread = self._spread.to(device)
+
+
+def background(
+    predicted: Float[Tensor, "b t 3 h w"], truth: Float[Tensor, "b t 3 h w"]
+) -> Float[Tensor, "b t"]:
+    """Median over pixels of the squared error, channels averaged."""
+    return (predicted - truth).square().mean(dim=2).flatten(2).median(dim=2).values
 
 
 def collapse(motion: float, spread: float) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.loading import load_changed, of_the_model
 from launch.options import run_command
 from launch.presets import kinds
 from launch.problems import CommandError, Problem, did_you_mean, names
@@ -35,20 +36,22 @@ class EvaluateOptions:
 
 
 def main(tokens: list[str]) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command; returns the exit code. Tokens model.KEY=VALUE change the model that was trained."""
     own = [token for token in tokens if token.startswith("suite.")]
-    others = [token for token in tokens if token not in own]
-    return run_command(EvaluateOptions, "evaluate.py", others, lambda options: write_evaluation(options, own))
+    model, others = of_the_model([token for token in tokens if token not in own])
+    return run_command(
+        EvaluateOptions, "evaluate.py", others, lambda options: write_evaluation(options, own, model)
+    )
 
 
-def write_evaluation(options: EvaluateOptions, changes: list[str]) -> None:
+def write_evaluation(options: EvaluateOptions, changes: list[str], of_model: list[str]) -> None:
     """Evaluate, and say where the results are. changes: arguments of the suite, `suite.samples=100`."""
-    folder = evaluate(options, changes)
+    folder = evaluate(options, changes, of_model)
     print(f"\nwrote {folder}/{options.suite}.json")
     print(f"look:      tensorboard --logdir {folder}")
 
 
-def evaluate(options: EvaluateOptions, changes: list[str]) -> Path:
+def evaluate(options: EvaluateOptions, changes: list[str], of_model: list[str]) -> Path:
     """Judge, print the table, write JSON and TensorBoard; returns the folder written to.
 
     Raises:
@@ -76,17 +79,23 @@ def evaluate(options: EvaluateOptions, changes: list[str]) -> Path:
     except ValueError as error:
         raise CommandError([Problem(f"suite={options.suite}", str(error))]) from error
     try:
-        reports = of_checkpoint(options, node) if options.ckpt is not None else of_folders(options, node)
+        if options.ckpt is not None:
+            reports = of_checkpoint(options, node, of_model)
+        else:
+            reports = of_folders(options, node)
     except (CheckpointError, SourceError) as error:
         path = "ckpt" if isinstance(error, CheckpointError) else "data"
         raise CommandError([Problem(path, str(error))]) from error
     folder = options.out or (options.ckpt or options.videos or Path()) / "evaluation"
     asked = {key: str(value) for key, value in vars(options).items() if value is not None}
+    asked |= dict(token.split("=", 1) for token in of_model)
     record(options.suite, asked, reports, folder)
     return folder
 
 
-def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def of_checkpoint(
+    options: EvaluateOptions, node: dict[str, Any], changes: list[str]
+) -> dict[str, dict[str, Any]]:
     """Reports by group and predictor: the checkpoint, copy last, constant velocity, the training mean."""
     import torch
 
@@ -102,8 +111,8 @@ def of_checkpoint(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, d
     assert options.ckpt is not None
     suite = build(node)
     if not isinstance(suite, Suite):  # it asks the model itself, which need not be one of video
-        return {"test": _asked(suite, Stage.load(options.ckpt))}
-    model = WorldModel.load(options.ckpt)
+        return {"test": _asked(suite, load_changed(Stage, options.ckpt, changes))}
+    model = load_changed(WorldModel, options.ckpt, changes)
     config: dict[str, Any] = dict(model.hparams)
     if options.context_frames is not None:
         model.context_frames = options.context_frames

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.contexts import clip_of, image
+from launch.loading import load_changed, of_the_model
 from launch.options import run_command
 from launch.problems import CommandError, Problem
 
@@ -29,6 +31,13 @@ class SampleOptions:
         default=None,
         metadata={"help": "make videos of this text; for framepack a caption of what follows the context"},
     )
+    section_texts: list[str] | None = field(
+        default=None,
+        metadata={"help": "framepack: a caption for each section; the last one for all that follow"},
+    )
+    end_image: Path | None = field(
+        default=None, metadata={"help": "framepack in inverted or endpoint order: an image to arrive at"}
+    )
     question: str | None = field(
         default=None, metadata={"help": "answer this about the clip instead; question=caption describes it"}
     )
@@ -39,20 +48,21 @@ class SampleOptions:
 
 
 def main(tokens: list[str]) -> int:
-    """Run the command; returns the exit code."""
-    return run_command(SampleOptions, "sample.py", tokens, write_samples)
+    """Run the command; returns the exit code. Tokens model.KEY=VALUE change the model that was trained."""
+    own, others = of_the_model(tokens)
+    return run_command(SampleOptions, "sample.py", others, lambda options: write_samples(options, own))
 
 
-def write_samples(options: SampleOptions) -> None:
+def write_samples(options: SampleOptions, changes: list[str]) -> None:
     """Sample, and say where the files are."""
     if options.question is not None:
-        print(answer(options))
+        print(answer(options, changes))
         return
-    print("\n".join(f"wrote {file}" for file in sample(options)))
+    print("\n".join(f"wrote {file}" for file in sample(options, changes)))
     print(f"longer:    python sample.py ckpt={options.ckpt} num_seconds=20")
 
 
-def sample(options: SampleOptions) -> list[Path]:
+def sample(options: SampleOptions, changes: list[str]) -> list[Path]:
     """Sample futures and write them as mp4, gif and film strip; returns the files.
 
     Raises:
@@ -62,7 +72,7 @@ def sample(options: SampleOptions) -> list[Path]:
 
     from recipes.world_model import pixels
 
-    model = load(options)
+    model = load(options, changes)
     if options.num_seconds is not None and (options.horizon is not None or options.num_seconds <= 0):
         told = f"{options.num_seconds:g}; give seconds above 0, and no horizon beside them"
         raise CommandError([Problem("num_seconds", told)])
@@ -71,6 +81,10 @@ def sample(options: SampleOptions) -> list[Path]:
     if options.text is not None and getattr(model, "text_encoder", None) is None:
         told = f"{type(model).__name__} reads no text; recipe=lwm and recipe=framepack do"
         raise CommandError([Problem("text", told)])
+    for key in ("section_texts", "end_image"):
+        if getattr(options, key) is not None and not hasattr(model, "order"):
+            told = f"{type(model).__name__} makes no video in sections; recipe=framepack does"
+            raise CommandError([Problem(key, told)])
     clip = clip_of(model, options)
     known = model.context_frames
     if clip["video"].shape[1] < known:
@@ -80,6 +94,10 @@ def sample(options: SampleOptions) -> list[Path]:
     context, truth = model.split(clip)
     if options.text is not None:
         context["text"] = [options.text]
+    if options.section_texts:
+        context["section_texts"] = [options.section_texts]
+    if options.end_image is not None:
+        context["end_image"] = image(options.end_image, model)
     fps = options.fps or float(clip["fps"][0])
     horizon = options.horizon or model.hparams["clip"]["num_frames"] - known
     if options.num_seconds is not None:
@@ -93,12 +111,13 @@ def sample(options: SampleOptions) -> list[Path]:
         raise CommandError([Problem("horizon", told)])
     many: Any = {key: _repeat(value, options.samples) for key, value in context.items()}
     generator = torch.Generator().manual_seed(options.seed)
-    name = "_".join(filter(None, (Path(clip["id"][0]).stem.replace("/", "_"), _words(options.text))))
+    told = options.text or " then ".join(options.section_texts or [])
+    name = "_".join(filter(None, (Path(clip["id"][0]).stem.replace("/", "_"), _words(told))))
     if options.num_seconds is not None:
         return [stream(model, many, horizon, fps, options.out / f"{name}_seed{options.seed}.mp4", generator)]
     futures = model.predict(many, horizon, generator=generator)
     first = pixels(context["video"])
-    true = len(truth[0]) >= horizon and options.text is None
+    true = len(truth[0]) >= horizon and not told and options.end_image is None
     videos = {"truth": torch.cat([first[0], truth[0, :horizon]])} if true else {}
     videos |= {f"sample {i + 1}": torch.cat([first[0], future]) for i, future in enumerate(futures)}
     return write(options.out / f"{name}_seed{options.seed}", videos, fps, known)
@@ -147,13 +166,13 @@ def imagine(model: Any, options: SampleOptions) -> list[Path]:
     return write(options.out / name, videos, options.fps or 4.0, 0)
 
 
-def answer(options: SampleOptions) -> str:
+def answer(options: SampleOptions, changes: list[str]) -> str:
     """What a model of video and language says about a clip."""
     import torch
 
     from recipes.world_model import pixels
 
-    model = load(options)
+    model = load(options, changes)
     if not hasattr(model, "answer"):
         told = f"{type(model).__name__} knows no language; recipe=lwm does"
         raise CommandError([Problem("question", told)])
@@ -164,28 +183,14 @@ def answer(options: SampleOptions) -> str:
     return model.answer(video, [options.question], generator=generator)[0]
 
 
-def load(options: SampleOptions) -> Any:
-    from checkpoints.own import CheckpointError
+def load(options: SampleOptions, changes: list[str]) -> Any:
     from recipes.world_model import WorldModel
 
-    try:
-        model = WorldModel.load(options.ckpt)
-    except CheckpointError as error:
-        raise CommandError([Problem("ckpt", str(error))]) from error
+    model = load_changed(WorldModel, options.ckpt, changes)
     if model.hparams["clip"]["num_frames"] == 0:
         told = f"{options.ckpt} has learned texts alone and makes no video"
         raise CommandError([Problem("ckpt", f"{told}; evaluate.py suite=needle asks it")])
     return model
-
-
-def clip_of(model: Any, options: SampleOptions) -> Any:
-    """The clip that the options name."""
-    from datamodules import SourceError
-
-    try:
-        return take_clip(options, model.hparams)
-    except SourceError as error:
-        raise CommandError([Problem("data", str(error))]) from error
 
 
 def write(name: Path, videos: dict[str, Any], fps: float, known: int) -> list[Path]:
@@ -203,32 +208,6 @@ def write(name: Path, videos: dict[str, Any], fps: float, known: int) -> list[Pa
     write_gif(files[1], animation, fps)
     write_png(files[2], film_strip(rows, context_frames=known, truths=truths))
     return files
-
-
-def take_clip(options: SampleOptions, config: Any) -> Any:
-    """One clip as a batch of one: of the run's own data, or of a video by its path."""
-    from checkpoints.build import build
-    from datamodules import SourceError
-    from datamodules.batches import collate
-    from datamodules.videos import first_clip
-
-    frames = config["clip"]["context_frames"] + (options.horizon or 0)
-    node = config["data"] | {"num_frames": max(frames, config["clip"]["num_frames"])}
-    if options.video is not None:
-        shape = {key: config["clip"][key] for key in ("height", "width", "fps")}
-        context = config["clip"]["context_frames"]
-        return collate([first_clip(str(options.video), num_frames=context, **shape)])
-    if options.split not in ("train", "val", "test"):
-        raise CommandError([Problem("split", f"expected one of train, val, test, got {options.split!r}")])
-    try:
-        dataset = build(node).split(options.split)
-    except SourceError:  # no clip is that long: then there is no truth to show beside the samples
-        dataset = build(config["data"]).split(options.split)
-    if not 0 <= options.clip < len(dataset):
-        raise CommandError(
-            [Problem("clip", f"the split has clips 0 to {len(dataset) - 1}, got {options.clip}")]
-        )
-    return collate([dataset[options.clip]])
 
 
 def _words(text: str | None) -> str:

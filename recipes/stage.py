@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
+from checkpoints.own import Change
 from components.clip import Clip, ClipSpec, clip_size
 from components.context_parallel import data_place
 from components.randomness import ClipRandom
@@ -92,15 +93,16 @@ class Stage(LightningModule):
         self.save_hyperparameters(config, logger=False)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, change: Change | None = None) -> Self:
         """A trained model from a run folder, a checkpoint or an exported folder, ready to use.
 
+        change: of its config, before it is built.
         Raises:
             CheckpointError: one line: what is missing or broken, and where.
         """
         from checkpoints.own import CheckpointError, load_model
 
-        model = load_model(Path(path))
+        model = load_model(Path(path), change)
         if not isinstance(model, cls):
             raise CheckpointError(f"{path}: holds a {type(model).__name__}, which is no {cls.__name__}")
         return model.eval()

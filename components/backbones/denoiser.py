@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from components.feature_caches import Reuse
+
 
 class Segment(NamedTuple):
     """Latent frames of the context that are cut into patches of one size.
@@ -35,6 +37,7 @@ class VideoDenoiser(Protocol):
 
     One noise level a sample, or one a latent frame. indices are the true times of the frames of x, in latent
     frames. Context is clean, comes in any number of segments, and its order does not matter.
+    reuse: what sampling takes over from step to step.
     """
 
     latent_channels: int
@@ -57,4 +60,5 @@ class VideoDenoiser(Protocol):
         indices: Int[Tensor, "b l"],
         context: Sequence[Segment] = (),
         condition: Condition,
+        reuse: Reuse | None = None,
     ) -> Float[Tensor, "b l c i j"]: ...

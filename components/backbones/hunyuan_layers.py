@@ -11,7 +11,7 @@ from components.attention.normed_heads import normed_heads
 from components.backbones.decoder_layers import RMSNorm
 
 EPS = 1e-6
-Mask = Bool[Tensor, "b 1 1 s"] | None  # keys that are seen; None: all
+Mask = Bool[Tensor, "b 1 #s s"] | None  # keys that are seen, by all or by each token; None: all
 
 
 class Levels(NamedTuple):

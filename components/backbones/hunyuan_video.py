@@ -1,6 +1,7 @@
 """HunyuanVideo's transformer with FramePack's context: dual- and single-stream blocks over packed tokens."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
 from components.attention.rope_3d import rope_3d
+from components.backbones.causal_mask import causal_mask
 from components.backbones.context_patches import ContextPatches, PatchLayer
 from components.backbones.denoiser import Condition, Segment
 from components.backbones.hunyuan_conditions import ImageProjection, LevelEmbedding, TextRefiner
 from components.backbones.hunyuan_layers import DualBlock, Levels, Mask, Modulation, SingleBlock, modulated
+from components.feature_caches import Reuse
 
 
 class HunyuanVideo(nn.Module):
@@ -25,6 +28,7 @@ class HunyuanVideo(nn.Module):
     rope_axes: features of a head that turn with time, row and column.  rope_pool: how positions of large
     patches are told, by the mean phasor as in the released weights, or by the mean angle.
     history_timestep: the level the context is said to have, the noised frames' (shared, as released) or 0.
+    attention: causal hides what is made from what is known, and newer known frames from older ones.
     Where frames differ in level, the condition stream and a shared context have that of the noisiest.
     checkpoint: recompute each block in the backward pass.
     Output layers and gates begin at zero, so that the first velocity is zero, and the context's patch layers
@@ -51,6 +55,7 @@ class HunyuanVideo(nn.Module):
         rope_theta: float = 256.0,
         rope_pool: Literal["phasor", "angle"] = "phasor",
         history_timestep: Literal["shared", "zero"] = "shared",
+        attention: Literal["full", "causal"] = "full",
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
@@ -61,7 +66,7 @@ class HunyuanVideo(nn.Module):
         self.pooled_dim, self.image_dim = pooled_dim, image_dim
         self.context_kernels = context_kernels
         self.rope_axes, self.rope_theta, self.rope_pool = rope_axes, rope_theta, rope_pool
-        self.history_timestep = history_timestep
+        self.history_timestep, self.attention = history_timestep, attention
         self.checkpoint = checkpoint
         self.x_embedder = PatchLayer(channels=latent_channels, dim=dim)
         self.clean_x_embedder = None
@@ -95,6 +100,7 @@ class HunyuanVideo(nn.Module):
         indices: Int[Tensor, "b l"],
         context: Sequence[Segment] = (),
         condition: Condition,
+        reuse: Reuse | None = None,
     ) -> Float[Tensor, "b l c i j"]:
         """Raises ValueError for an input without a layer, and for a missing guidance scale."""
         height, width = -(-x.shape[3] // 2), -(-x.shape[4] // 2)
@@ -105,16 +111,32 @@ class HunyuanVideo(nn.Module):
         steps = (1000 * sigma.float()).view(len(x), -1)
         levels = self._levels(steps, condition, count - noised_count, noised_count)
         conditions, mask = self._condition_tokens(condition, steps.amax(dim=1, keepdim=True), count)
+        if self.attention == "causal" and context:
+            seen = causal_mask(context, noised_count, conditions.shape[1], height, width)
+            mask = seen if mask is None else seen & mask
+        run = partial(self._through, tokens, conditions, levels, turns, mask, noised_count)
+        if reuse is None:
+            made = run()
+        else:
+            first, after = self.transformer_blocks[0].norm1(levels)[:2]
+            made = reuse(modulated(tokens, first, after), noised, run)
+        scale, shift = self.norm_out(levels.of_last(noised_count))  # in this order in public weights
+        out = self.proj_out(modulated(made, shift, scale))
+        cells = out.unflatten(2, (-1, 2, 2)).unflatten(1, (-1, height, width))  # b l h w c 2 2
+        velocity = cells.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+        return velocity[..., : x.shape[3], : x.shape[4]]  # an odd side was padded
+
+    def _through(
+        self, tokens: Tensor, conditions: Tensor, levels: Levels, turns: Tensor, mask: Mask, noised_count: int
+    ) -> Float[Tensor, "b n d"]:
+        """The noised tokens behind all blocks."""
+        count = tokens.shape[1]
         for block in self.transformer_blocks:
             tokens, conditions = self._run(block, tokens, conditions, levels, turns, mask)
         both, row = levels.of_both(conditions.shape[1]), torch.cat([tokens, conditions], dim=1)
         for block in self.single_transformer_blocks:
             row = self._run(block, row, both, turns, mask)
-        scale, shift = self.norm_out(levels.of_last(noised_count))  # in this order in public weights
-        out = self.proj_out(modulated(row[:, count - noised_count : count], shift, scale))
-        cells = out.unflatten(2, (-1, 2, 2)).unflatten(1, (-1, height, width))  # b l h w c 2 2
-        velocity = cells.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
-        return velocity[..., : x.shape[3], : x.shape[4]]  # an odd side was padded
+        return row[:, count - noised_count : count]
 
     def _run(self, block: nn.Module, *inputs: Any) -> Any:
         if self.checkpoint and torch.is_grad_enabled():

@@ -13,6 +13,7 @@ from components.attention.rope_3d import rope_3d
 from components.backbones.context_patches import ContextPatches, patchify
 from components.backbones.denoiser import Condition, Segment
 from components.backbones.wan_layers import ConditionEmbedder, Levels, WanBlock, modulated, modulation
+from components.feature_caches import Reuse
 
 ROPE_THETA = 10_000.0
 
@@ -93,8 +94,11 @@ class Wan(nn.Module):
         indices: Int[Tensor, "b l"],
         context: Sequence[Segment] = (),
         condition: Condition,
+        reuse: Reuse | None = None,
     ) -> Float[Tensor, "b l c i j"]:
-        """Raises ValueError for an input that the model has no layer for."""
+        """Raises ValueError for an input that the model has no layer for, and for a feature cache."""
+        if reuse is not None:
+            raise ValueError("this backbone has no feature cache: set feature_cache=null")
         if condition.guidance is not None:
             raise ValueError("the backbone has no input for a guidance scale: set distilled_guidance=null")
         height, width = -(-x.shape[3] // 2), -(-x.shape[4] // 2)

@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from components.flow_path import Velocity
+
 
 @runtime_checkable
 class Guidance(Protocol):
@@ -27,3 +29,8 @@ class Guidance(Protocol):
         x: Float[Tensor, "b *n"],
         sigma: Float[Tensor, " b"],
     ) -> Float[Tensor, "b *n"]: ...
+
+
+def guided(guidance: Guidance, conditional: Velocity, unconditional: Velocity) -> Velocity:
+    """The velocity that sampling follows between the two."""
+    return lambda x, sigma: guidance(conditional(x, sigma), unconditional(x, sigma), x, sigma)

@@ -6,6 +6,7 @@
 | causal_vae_large | 1 + (t - 1) / 4 | h / 8, w / 8 | yes | ours, as wide as Wan's |
 | wan | 1 + (t - 1) / 4 | h / 8, w / 8 | yes | Wan 2.1, diffusers' weights |
 | hunyuan_video | 1 + (t - 1) / 4 | h / 8, w / 8 | no | HunyuanVideo, diffusers' weights |
+| pixels | t | h, w | yes | the pixels themselves, of tiny worlds |
 | cogvideox | 1 + (t - 1) / 4, t = 1 + 8 n | h / 8, w / 8 | no | CogVideoX, diffusers' weights |
 
 Causal: a latent frame sees its frames and those before. The latents of a prefix are then a prefix of the

@@ -1,5 +1,7 @@
 """All that is known, as it is."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -18,20 +20,29 @@ class Full:
     """
 
     kernels = (1,)
-    side = "before"
+    side: Literal["before", "after"] = "before"
+    shows = ()
     reach = None
 
     def __init__(self, *, section: int, least: int) -> None:
         if min(section, least) < 1:
             raise ValueError(f"section is {section}, least {least}; give at least 1 latent frame")
-        self.section, self.history, self.least = section, least, least
+        self.section, self.least = section, least
 
     def __call__(
-        self, start: Float[Tensor, "b 1 c i j"], history: Float[Tensor, "b t c i j"], *, gap: int = 0
+        self,
+        start: Float[Tensor, "b 1 c i j"],
+        history: Float[Tensor, "b t c i j"],
+        *,
+        gap: int = 0,
+        end: Float[Tensor, "b 1 c i j"] | None = None,
+        end_gap: int = 0,
     ) -> Context:
-        """The history holds the start. Raises ValueError for a gap: nothing is left out."""
-        if gap:
-            raise ValueError(f"{gap} frames are to be left out, but all are kept: take model.order=vanilla")
+        """The history holds the start. Raises ValueError for a gap or an end: nothing is left out."""
+        if gap or end_gap or end is not None:
+            raise ValueError(
+                f"{gap + end_gap} frames are to be left out, but all are kept: take model.order=vanilla"
+            )
         known = history.shape[1]
         missing = max(self.least - known, 0)
         frames = F.pad(history, (0, 0, 0, 0, 0, 0, missing, 0))

@@ -38,8 +38,9 @@ class Packed:
         self.section, self.side = self.structure.section, self.structure.side
         self.history = sum(item.frames for item in self.structure.history)
         self.reach = self.history if self.structure.tail == "td" else None
-        ends = [item for item in (self.structure.start, self.structure.end) if item is not None]
-        self._items = (*self.structure.history, *ends)
+        ends = {"start": self.structure.start, "end": self.structure.end}
+        self.shows = tuple(name for name, item in ends.items() if item is not None)
+        self._items = (*self.structure.history, *(item for item in ends.values() if item is not None))
         self.kernels = tuple(sorted({item.kernel for item in self._items}))
 
     def __call__(
@@ -49,18 +50,19 @@ class Packed:
         *,
         gap: int = 0,
         end: Float[Tensor, "b 1 c i j"] | None = None,
+        end_gap: int = 0,
     ) -> Context:
         """start: the known frame before an x. history: known frames right beside the section, in time order,
-        any number. gap: frames left out at x. end: the known frame after an x.
+        any number. gap: frames left out at the first x. end: the known frame after an x, zeros where it is
+        not known yet. end_gap: frames left out at that x.
 
-        Where x stands on both sides, the gap is the one beside the section.
-        Raises ValueError for a gap without an x, and where the structure has an end and none is given.
+        Raises ValueError for a gap without an x, and an end without its place.
         """
         layout = self.structure
-        if gap and layout.gap is None:
-            raise ValueError(f"{gap} frames are to be left out, but the structure has no x")
-        if (layout.end is None) != (end is None):
-            raise ValueError(f"the structure has {'no' if layout.end is None else 'an'} end frame")
+        if (gap and layout.start is None) or (end_gap and layout.end is None):
+            raise ValueError(f"{gap or end_gap} frames are to be left out, but the structure has no x there")
+        if layout.end is None and end is not None:
+            raise ValueError("the structure has no place for an end frame")
         time = 0
         pieces: list[Segment] = []
 
@@ -85,9 +87,9 @@ class Packed:
         if layout.side == "after":
             place(layout.history, self._nearest(history))
             pieces += self._tail(history, time)
-        time += gap if layout.gap == "end" else 0
-        if layout.end is not None and end is not None:
-            place((layout.end,), end)
+        time += end_gap
+        if layout.end is not None:
+            place((layout.end,), torch.zeros_like(start) if end is None else end)
         return Context(self.in_order(pieces), section.expand(len(start), -1))
 
     def num_tokens(self, height: int, width: int, known: int = 0) -> int:

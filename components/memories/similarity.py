@@ -45,19 +45,26 @@ class Similarity(Packed):
         self.reach = None
         self.score, self.time_weight, self.seconds = score, time_weight, seconds
 
-    def __call__(  # type: ignore[override]  # no end
-        self, start: Float[Tensor, "b 1 c i j"], history: Float[Tensor, "b t c i j"], *, gap: int = 0
+    def __call__(
+        self,
+        start: Float[Tensor, "b 1 c i j"],
+        history: Float[Tensor, "b t c i j"],
+        *,
+        gap: int = 0,
+        end: Float[Tensor, "b 1 c i j"] | None = None,
+        end_gap: int = 0,
     ) -> Context:
-        """Raises ValueError for a gap: times are true."""
-        if gap:
-            raise ValueError(f"{gap} frames are to be left out, but times are true: take model.order=vanilla")
+        """Raises ValueError for a gap or an end: times are true."""
+        if gap or end_gap or end is not None:
+            raise ValueError(
+                f"{gap + end_gap} frames are to be left out, but times are true: take model.order=vanilla"
+            )
         layout, (b, known) = self.structure, history.shape[:2]
         ranked = self.scores(history).argsort(dim=1, descending=True, stable=True)
         missing = max(self.history - known, 0)
         padded = F.pad(history, (0, 0, 0, 0, 0, 0, missing, 0))
-        nowhere = (
-            torch.arange(missing, device=history.device).flip(0).expand(b, -1)
-        )  # zeros, the newest first
+        # zeros for frames that do not exist, the newest first
+        nowhere = torch.arange(missing, device=history.device).flip(0).expand(b, -1)
         ranked = torch.cat([ranked + missing, nowhere], dim=1)[:, : self.history]
         pieces = []
         if layout.start is not None:

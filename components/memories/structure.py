@@ -18,7 +18,7 @@ class Structure(NamedTuple):
     """What stands around the section, in the order of time: start, history, section, history, end.
 
     history: on one side of the section. start, end: single known frames, far off; None: none.
-    gap: what the left-out frames, x, stand before; None: nothing is ever left out.
+    gap: what the frames left out behind the start, x, stand before; None: nothing is ever left out there.
     tail: what becomes of frames older than the history.
     """
 
@@ -27,7 +27,7 @@ class Structure(NamedTuple):
     side: Literal["before", "after"]
     section: int
     end: Item | None
-    gap: Literal["history", "section", "end"] | None
+    gap: Literal["history", "section"] | None
     tail: Literal["td", "ta", "tc"]
 
 
@@ -53,15 +53,13 @@ def parse(text: str) -> Structure:
     if len(sections) != 1:
         raise ValueError(f"{text}: needs one section, such as g9; it has {len(sections)}")
     place = sections[0]
-    before, start, skips_before = _side(text, parts[:place][::-1])
-    after, end, skips_after = _side(text, parts[place + 1 :])
+    before, start = _side(text, parts[:place][::-1])
+    after, end = _side(text, parts[place + 1 :])
     if before and after:
         raise ValueError(f"{text}: history on both sides of the section; write x before what is far off")
-    gap: Literal["history", "section", "end"] | None = None
-    if skips_before and not (before and skips_after):
+    gap: Literal["history", "section"] | None = None
+    if start is not None:
         gap = "history" if before else "section"
-    elif skips_after:
-        gap = "end"
     return Structure(
         start=start,
         history=tuple(before or after),
@@ -73,8 +71,8 @@ def parse(text: str) -> Structure:
     )
 
 
-def _side(text: str, parts: list[str]) -> tuple[list[Item], Item | None, bool]:
-    """What stands on one side of the section: history, the frame beyond x, is there an x.
+def _side(text: str, parts: list[str]) -> tuple[list[Item], Item | None]:
+    """What stands on one side of the section: history, and the frame beyond x.
 
     parts: read away from the section. The items of a part stay in the order of time.
     """
@@ -86,7 +84,7 @@ def _side(text: str, parts: list[str]) -> tuple[list[Item], Item | None, bool]:
     beyond = [item for part in far for item in _items(text, part)]
     if len(beyond) > 1 or (beyond and beyond[0].frames != 1) or ("x" in parts and not beyond):
         raise ValueError(f"{text}: beyond x stands one frame, such as f1k1")
-    return history, beyond[0] if beyond else None, bool(beyond)
+    return history, beyond[0] if beyond else None
 
 
 def _items(text: str, part: str) -> list[Item]:

@@ -17,8 +17,11 @@ class Vanilla:
     def __init__(self, *, section: int) -> None:
         self.section = section
         self.side: Literal["before", "after"] = "before"
+        self.needs = ()
 
-    def steps(self, num_sections: int, known: int = 1) -> Iterator[SectionPlan]:
+    def steps(self, num_sections: int, known: int = 1, *, ending: bool = False) -> Iterator[SectionPlan]:
+        if ending:
+            raise ValueError("the vanilla order does not look at an end: train with variant=endpoint")
         for number in range(num_sections):
             yield self._plan(number, known)
 

@@ -11,9 +11,9 @@ Notation: z (b, l, c, i, j) latents of a clip, x0 (b, S, c, i, j) the section to
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count, takewhile
 
 import torch
+from components.feature_caches import FeatureCache, Reuse
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim import Optimizer
@@ -21,9 +21,11 @@ from torch.optim import Optimizer
 from components.backbones.denoiser import Condition, VideoDenoiser
 from components.clip import Clip, ClipSpec, clip_size
 from components.finetuning import Finetuning
+from components.flow_path import Velocity
 from components.flow_samplers import FlowSampler
-from components.guidance import Guidance
+from components.guidance import Guidance, guided
 from components.history_codes import HistoryCodes
+from components.history_noises import HistoryNoise
 from components.image_encoders import ImageEncoder
 from components.latent_tokenizers import LatentTokenizer
 from components.memories import Context, Memory
@@ -31,6 +33,8 @@ from components.objectives.flow_matching import FlowMatching
 from components.orders import SamplingOrder, SectionPlan
 from components.randomness import ClipRandom
 from components.schedules import Schedule
+from components.section_canvas import Canvas, Known, with_text_of
+from components.section_decodings import SectionDecoding
 from components.text_encoders import TextEncoder, TextFeatures
 from recipes.world_model import Frames, WorldModel, pixels
 
@@ -45,7 +49,11 @@ class FramePack(WorldModel):
     backbone: velocity of a section from its noised latents and the packed history.
     memory: what of the history the model sees, and at which patch size. order: which section comes when.
     history_codes: what the history becomes before the model sees it, so that errors in it are lost; the start
-        stays as it is. None: nothing.
+        stays as it is. None: nothing. history_noise: noise on what is seen of it.
+    history_dropout: share of clips that see nothing of the video in training, for history_guidance, which
+        draws away from what the model makes without it.
+    feature_cache: what sampling takes over from step to step; None: nothing.
+    decoding: how frames are made of sections.
     distilled_guidance: the guidance scale that a guidance-distilled backbone is told; None: it takes none.
     text_dropout: share of clips whose text is left out in training, for guidance.
     finetuning: which of the backbone's weights are trained; all, or low-rank additions.
@@ -61,6 +69,11 @@ class FramePack(WorldModel):
         memory: Memory,
         order: Callable[..., SamplingOrder],
         history_codes: Callable[..., HistoryCodes] | None = None,
+        history_noise: HistoryNoise,
+        history_dropout: float = 0.0,
+        history_guidance: Guidance,
+        feature_cache: FeatureCache | None = None,
+        decoding: SectionDecoding,
         flow: FlowMatching,
         sampler: FlowSampler,
         guidance: Guidance,
@@ -88,9 +101,14 @@ class FramePack(WorldModel):
             raise ValueError(f"{told} {list(self.backbone.context_kernels)}: set its context_kernels")
         if self.order.side != memory.side:
             told = f"model.order knows what lies {self.order.side} a section, model.memory keeps what lies"
-            raise ValueError(f"{told} {memory.side} it: swap both, packed_inverted goes with inverted")
+            raise ValueError(f"{told} {memory.side} it: variant=inverted and its like swap both")
+        if lacking := set(self.order.needs) - set(memory.shows):
+            told = f"model.order tells of a frame of the {max(lacking)}, model.memory has no place for it"
+            raise ValueError(f"{told}: take a structure with f1k1 there, as variant=endpoint and its like do")
         self.history_codes = None if history_codes is None else history_codes(channels=tokenizer.channels)
+        self.history_noise, self.history_dropout = history_noise, history_dropout
         self.flow, self.sampler, self.guidance = flow, sampler, guidance
+        self.history_guidance, self.feature_cache, self.decoding = history_guidance, feature_cache, decoding
         self.distilled_guidance, self.text_dropout = distilled_guidance, text_dropout
         self.finetuning = finetuning
         finetuning.prepare(self.backbone)
@@ -117,6 +135,9 @@ class FramePack(WorldModel):
         x0, context = self.section(z, plans), self.context(z, plans)
         noised = self.flow.corrupt(x0, random)
         dropped = random.uniform() < self.text_dropout
+        context = self.history_noise.trained(context, noised.sigma, random)
+        if self.history_dropout:
+            context = context.kept(random.uniform() >= self.history_dropout)
         velocity = self.velocity(noised.x, noised.sigma, context, self.condition(clip, dropped))
         loss = self.flow.loss(velocity, noised.velocity, noised.sigma).mean()
         self.log("train/loss", loss, prog_bar=True)
@@ -147,18 +168,20 @@ class FramePack(WorldModel):
 
     def context(self, z: Latents, plans: list[SectionPlan]) -> Context:
         """The packed history of every clip's section, as sampling would have it there (2.4)."""
-        packed = []
-        for i, plan in enumerate(plans):
-            first, last = plan.history
-            clip = z[i : i + 1]
-            start, history = clip[:, plan.start : plan.start + 1], clip[:, first:last]
-            if self.history_codes is not None:
-                history = self.history_codes(history)
-            packed.append(self.memory(start, history, gap=plan.gap))
-        return Context.joined(packed)
+        return Context.joined([self.seen(Known.of(z[i : i + 1], plan)) for i, plan in enumerate(plans)])
 
-    def velocity(self, x: Latents, sigma: Tensor, context: Context, condition: Condition) -> Latents:
-        return self.backbone(x, sigma, indices=context.indices, context=context.segments, condition=condition)
+    def seen(self, known: Known) -> Context:
+        """What the model sees of what is known; made of codes where there are such, but for the start."""
+        if (codes := self.history_codes) is not None:
+            end = None if known.end is None else codes(known.end)
+            known = known._replace(history=codes(known.history), end=end)
+        return known.seen(self.memory)
+
+    def velocity(
+        self, x: Latents, sigma: Tensor, context: Context, condition: Condition, reuse: Reuse | None = None
+    ) -> Latents:
+        seen = {"indices": context.indices, "context": context.segments, "condition": condition}
+        return self.backbone(x, sigma, **seen, reuse=reuse)
 
     def condition(self, clip: Clip, dropped: Bool[Tensor, " b"]) -> Condition:
         """The text, or the empty one where it is dropped, and the distilled guidance scale."""
@@ -176,12 +199,15 @@ class FramePack(WorldModel):
         return Condition(features.tokens, features.mask, pooled, self.image(clip), guidance)
 
     def image(self, clip: Clip) -> Float[Tensor, "b m e"] | None:
-        """Features of the start image, the clip's first frame."""
+        """Features of the start image, the clip's first frame, in the middle to those of a given end."""
         if self.image_encoder is None:
             return None
         if "image_tokens" in clip:
             return clip["image_tokens"]
-        return self.image_encoder(pixels(clip["video"][:, 0]))
+        start = self.image_encoder(pixels(clip["video"][:, 0]))
+        if "end_image" not in clip:
+            return start
+        return torch.lerp(start, self.image_encoder(pixels(clip["end_image"])), 0.5)
 
     def configure_optimizers(self) -> list[Optimizer]:
         parts = [weight for weight in self.parameters() if weight.requires_grad]
@@ -211,49 +237,39 @@ class FramePack(WorldModel):
         z = self.tokenizer.encode(video[:, -self.known(video.shape[1]) :])
         per_section = self.memory.section * self.tokenizer.time_factor
         num_sections = -(-horizon // per_section)
-        decode = self.tokenizer.decoding()
-        decode(z)
-        latents, shown, frames = dict(enumerate(z.unbind(dim=1))), z.shape[1], horizon
-        for plan in self.order.steps(num_sections, shown):
-            made = self.sample(*self.beside(latents, plan), context, generator)
-            latents |= enumerate(made.unbind(dim=1), plan.first)
-            ready = list(takewhile(latents.__contains__, count(shown)))
-            if ready:
-                new = decode(torch.stack([latents[place] for place in ready], dim=1))[:, :frames]
-                shown, frames = shown + len(ready), frames - new.shape[1]
+        begin, end = z.shape[1], z.shape[1] + num_sections * self.memory.section
+        canvas, decode = Canvas(z, self.memory), self.decoding(self.tokenizer, z, section=self.memory.section)
+        if ending := "end_image" in context:
+            canvas.put(self.tokenizer.encode(pixels(context["end_image"][:, None])), end)
+        frames = horizon
+        for plan in self.order.steps(num_sections, begin, ending=ending):
+            clip = with_text_of(context, (plan.first - begin) // self.memory.section)
+            canvas.put(self.sample(canvas.known(plan), clip, generator), plan.first)
+            if (ready := canvas.ready(end)) is not None:
+                new = decode(ready, canvas.shown == end)[:, :frames]
+                frames -= new.shape[1]
                 yield new
-            self.forget(latents, plan)
+            canvas.forget(plan)
 
-    def beside(self, latents: dict[int, Tensor], plan: SectionPlan) -> tuple[Latents, SectionPlan]:
-        """The start and as much history as the memory reaches, and the plan for a clip of these."""
-        first, last = plan.history
-        if (reach := self.memory.reach) is not None:
-            before = self.memory.side == "before"
-            first, last = (max(first, last - reach), last) if before else (first, min(last, first + reach))
-        z = torch.stack([latents[place] for place in (plan.start, *range(first, last))], dim=1)
-        return z, plan._replace(start=0, history=(1, z.shape[1]))
-
-    def forget(self, latents: dict[int, Tensor], plan: SectionPlan) -> None:
-        """Let go of what is shown and will not be looked at again, so that a video may be of any length."""
-        if self.memory.side == "before" and self.memory.reach is not None:
-            for place in [p for p in latents if plan.start < p < plan.last - self.memory.reach]:
-                del latents[place]
-
-    def sample(self, z: Latents, plan: SectionPlan, clip: Clip, generator: torch.Generator) -> Latents:
+    def sample(self, known: Known, clip: Clip, generator: torch.Generator) -> Latents:
         """One section from noise."""
-        context = self.context(z, [plan] * len(z))
-        shape = (len(z), plan.last - plan.first, *z.shape[2:])
-        noise = torch.randn(shape, generator=generator, device=z.device, dtype=z.dtype)
-        nobody = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        conditional = partial(self.velocity, context=context, condition=self.condition(clip, nobody))
-        if not self.guidance.needs_unconditional:
-            return self.sampler(conditional, noise)
-        unconditional = partial(self.velocity, context=context, condition=self.condition(clip, ~nobody))
+        start, context = known.start, self.seen(known)
+        draw = partial(torch.randn, generator=generator, device=start.device, dtype=start.dtype)
+        noise = draw(len(start), self.memory.section, *start.shape[2:])
+        nobody = torch.zeros(len(start), dtype=torch.bool, device=start.device)
+        condition = self.condition(clip, nobody)
 
-        def guided(x: Latents, sigma: Tensor) -> Latents:
-            return self.guidance(conditional(x, sigma), unconditional(x, sigma), x, sigma)
+        def toward(condition: Condition, context: Context) -> Velocity:
+            seen = self.history_noise.sampling(context, draw)
+            reuse = None if self.feature_cache is None else self.feature_cache.start(self.sampler.num_steps)
+            return lambda x, sigma: self.velocity(x, sigma, seen(sigma), condition, reuse)
 
-        return self.sampler(guided, noise)
+        velocity = toward(condition, context)
+        if self.history_guidance.needs_unconditional:
+            velocity = guided(self.history_guidance, velocity, toward(condition, context.kept(nobody)))
+        if self.guidance.needs_unconditional:
+            velocity = guided(self.guidance, velocity, toward(self.condition(clip, ~nobody), context))
+        return self.sampler(velocity, noise)
 
     # ----------------------------------------------------------------------------------------- validation
 

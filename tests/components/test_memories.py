@@ -89,11 +89,16 @@ def test_layouts_without_a_start_and_with_an_end():
     made = Packed(structure=VANILLA)(frames(7), frames(*span(100, 119)))
     assert shown(made)[1] == ([118], [18])
     assert made.indices.tolist() == [span(19, 28)]
-    made = Packed(structure=ENDPOINT)(frames(7), frames(*span(100, 121)), gap=5, end=frames(8))
+    made = Packed(structure=ENDPOINT)(frames(7), frames(*span(100, 121)), end_gap=5, end=frames(8))
     assert shown(made)[1] == ([120, 8], [20, 35])
     assert made.indices.tolist() == [span(21, 30)]
-    both = Packed(structure="f1k1_x_f2k1_g3_x_f1k1")(frames(7), frames(1, 2), gap=4, end=frames(8))
-    assert shown(both)[1] == ([7, 1, 2, 8], [0, 1, 2, 10])
+    both = Packed(structure="f1k1_x_f2k1_g3_x_f1k1")
+    assert both.shows == ("start", "end")
+    made = both(frames(7), frames(1, 2), end_gap=4, end=frames(8))
+    assert shown(made)[1] == ([7, 1, 2, 8], [0, 1, 2, 10])
+    made = both(frames(7), frames(1, 2)[:, :0], gap=6)  # the end itself is made, from the start alone
+    assert shown(made)[1] == ([7, 0, 0, 0], [0, 7, 8, 12])
+    assert made.indices.tolist() == [span(9, 12)]
     nothing = Packed(structure="g9")(frames(7), frames(1))
     assert nothing.segments == []
     assert nothing.indices.tolist() == [span(0, 9)]
@@ -161,7 +166,7 @@ def test_gradients_reach_the_history():
         (F1, "before", 19, (1, 2, 4), "history"),
         (VANILLA, "before", 19, (1, 2, 4), None),
         (INVERTED, "after", 19, (1, 2, 4), "section"),
-        (ENDPOINT, "before", 21, (1, 2, 4), "end"),
+        (ENDPOINT, "before", 21, (1, 2, 4), None),
         ("td_f8k8f4k4f2k2f1k1_g9", "before", 15, (1, 2, 4, 8), None),
         ("f3k1_g4", "before", 3, (1,), None),
         ("g4_f3k1", "after", 3, (1,), None),
@@ -212,9 +217,9 @@ def test_what_cannot_be_read_is_told_in_one_line(structure, told):
 def test_calls_that_do_not_fit_the_structure():
     with pytest.raises(ValueError, match="no x"):
         Packed(structure=VANILLA)(frames(7), frames(1), gap=9)
-    with pytest.raises(ValueError, match="has an end frame"):
-        Packed(structure=ENDPOINT)(frames(7), frames(1))
-    with pytest.raises(ValueError, match="has no end frame"):
+    with pytest.raises(ValueError, match="no x"):
+        Packed(structure=F1)(frames(7), frames(1), end_gap=9)
+    with pytest.raises(ValueError, match="no place for an end"):
         Packed(structure=F1)(frames(7), frames(1), end=frames(8))
 
 

@@ -39,7 +39,7 @@ def test_under_lora_only_additions_and_patch_layers_train(capsys):
 @pytest.mark.parametrize(
     ("tokens", "told"),
     [
-        (["model.order=inverted"], "swap both, packed_inverted goes with inverted"),
+        (["model.order=inverted"], "swap both"),
         (["model.memory.structure=zzz"], "zzz: needs one section"),
         (["clip.num_frames=24"], "24"),
         (["model.finetuning=lora", "model.finetuning.targets=[to_qq]"], "no Linear layer is called 'to_qq'"),

@@ -159,6 +159,10 @@ MEMORIES = [
     ["model.memory.structure=tc_f1k2f1k1_g2"],
     ["model.memory.structure=ta_f1k1_g2"],
     ["variant=discretised"],
+    *([f"variant={name}"] for name in ("vanilla", "endpoint", "multi_endpoint", "repeat", "causal")),
+    *([f"variant={name}"] for name in ("diffusion_forcing", "history_guidance", "inverted+discretised")),
+    ["feature_cache=tea_plain"],
+    ["model.decoding=cross_fade"],
 ]
 
 
@@ -205,9 +209,9 @@ def test_a_video_of_any_length_holds_as_many_latents_as_its_memory_reaches(memor
     model, clip = built("framepack", *SMALL, *memory, "model.sampler.num_steps=1")
     sections, sample, seen = [], model.sample, []
 
-    def watched(z, *rest):
-        made = sample(z, *rest)
-        seen.append(z.shape[1])
+    def watched(known, *rest):
+        made = sample(known, *rest)
+        seen.append(1 + known.history.shape[1])
         sections.append(weakref.ref(made))
         return made
 
