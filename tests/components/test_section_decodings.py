@@ -8,7 +8,6 @@ from components.section_decodings import SectionDecoding
 from components.section_decodings.cross_fade import CrossFade
 from components.section_decodings.exact import Exact
 
-
 TINY = {
     "channels": 2, "patch": (2, 2), "widths": (8, 8), "halvings": ("both",), "blocks": 1
 }  # fmt: skip

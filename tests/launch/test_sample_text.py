@@ -137,3 +137,76 @@ def test_a_long_video_is_written_while_it_is_made(framepack, tmp_path, capsys, m
 def test_seconds_that_cannot_be_are_told(framepack, tmp_path, capsys, words):
     assert main([f"ckpt={framepack}", *words, f"out={tmp_path}"]) == 2
     assert "give seconds above 0, and no horizon beside them" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def arriving(tmp_path_factory):
+    """In inverted order, with a part of its training clips told their ends."""
+    model, _ = built("framepack", "tokenizer.widths=[8,16]", "variant=inverted", "model.order.endings=0.5")
+    with torch.no_grad():
+        for weight in model.backbone.parameters():
+            if not weight.any():
+                weight.normal_(std=0.1)
+    return export(model, dict(model.hparams), tmp_path_factory.mktemp("arriving") / "model")
+
+
+def picture(folder, number):
+    file = folder / f"{number}.png"
+    Image.fromarray(numbered_frame(number, 32, 32)).save(file)
+    return file
+
+
+def test_a_video_arrives_at_a_given_image(arriving, tmp_path):
+    videos = []
+    for number in (3, 200):
+        words = [f"ckpt={arriving}", f"end_image={picture(tmp_path, number)}", "samples=1", "horizon=16"]
+        assert main([*words, f"out={tmp_path / str(number)}"]) == 0
+        videos.append(next((tmp_path / str(number)).glob("*.png")).read_bytes())
+    assert videos[0] != videos[1]
+
+
+def test_every_section_has_a_text_of_its_own(framepack, tmp_path):
+    films = []
+    for texts in ("[a red disc, a red disc]", "[a red disc, a blue square]"):
+        words = [f"ckpt={framepack}", f"section_texts={texts}", "samples=1", "horizon=24"]
+        assert main([*words, f"out={tmp_path / texts[-8:-1]}"]) == 0
+        (file,) = (tmp_path / texts[-8:-1]).glob("*.png")
+        films.append(file.read_bytes())
+    assert films[0] != films[1]
+    assert "then_a_blue_square" in file.name
+
+
+def test_the_sampler_of_a_trained_model_can_be_another(framepack, tmp_path):
+    made = []
+    for change in (
+        [],
+        ["model.sampler=euler"],
+        ["model.feature_cache=tea_plain"],
+        ["model.guidance.scale=2"],
+    ):
+        words = [f"ckpt={framepack}", "samples=1", f"out={tmp_path / str(len(made))}", *change]
+        assert main(words) == 0
+        made.append(next((tmp_path / str(len(made))).glob("*.png")).read_bytes())
+    assert made[0] not in (made[1], made[3])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["model.smapler=euler"], "did you mean sampler"),
+        (["model.sampler=eular"], "no such flow sampler; did you mean euler"),
+        (["model.sampler.num_steps=many"], "expected an integer"),
+        (["end_image=nothing.png"], "variant=endpoint"),
+    ],
+)
+def test_changes_that_do_not_fit_are_told_in_a_line(framepack, words, told, capsys):
+    assert main([f"ckpt={framepack}", *words]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+
+
+def test_an_image_that_is_not_there_is_told_in_a_line(arriving, savp, capsys):
+    assert main([f"ckpt={arriving}", "end_image=nothing.png"]) == 2
+    assert "end_image" in capsys.readouterr().err
+    assert main([f"ckpt={savp}", "section_texts=[a]"]) == 2
+    assert "makes no video in sections" in capsys.readouterr().err
