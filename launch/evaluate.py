@@ -94,7 +94,7 @@ def evaluate(options: EvaluateOptions, changes: list[str], of_model: list[str]) 
 
 
 def of_checkpoint(
-    options: EvaluateOptions, node: dict[str, Any], changes: list[str]
+    options: EvaluateOptions, node: dict[str, Any], of_model: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Reports by group and predictor: the checkpoint, copy last, constant velocity, the training mean."""
     import torch
@@ -111,8 +111,8 @@ def of_checkpoint(
     assert options.ckpt is not None
     suite = build(node)
     if not isinstance(suite, Suite):  # it asks the model itself, which need not be one of video
-        return {"test": _asked(suite, load_changed(Stage, options.ckpt, changes))}
-    model = load_changed(WorldModel, options.ckpt, changes)
+        return {"test": _asked(suite, load_changed(Stage, options.ckpt, of_model))}
+    model = load_changed(WorldModel, options.ckpt, of_model)
     config: dict[str, Any] = dict(model.hparams)
     if options.context_frames is not None:
         model.context_frames = options.context_frames

@@ -118,8 +118,8 @@ class HunyuanVideo(nn.Module):
         if reuse is None:
             made = run()
         else:
-            first, after = self.transformer_blocks[0].norm1(levels)[:2]
-            made = reuse(modulated(tokens, first, after), noised, run)
+            block: Any = self.transformer_blocks[0]
+            made = reuse(modulated(tokens, *block.norm1(levels)[:2]), noised, run)
         scale, shift = self.norm_out(levels.of_last(noised_count))  # in this order in public weights
         out = self.proj_out(modulated(made, shift, scale))
         cells = out.unflatten(2, (-1, 2, 2)).unflatten(1, (-1, height, width))  # b l h w c 2 2
