@@ -5,7 +5,7 @@
 | bouncing_balls | nothing: simulates and renders balls, with exact states | - |
 | fork | nothing: a disc that turns left or right behind the context; every valid future is known | - |
 | moving_shapes | nothing: a coloured shape moves; captions, questions, captions read back from pixels | - |
-| sprite_room | nothing: a sprite bounces through a room that never changes, or scrolls by | - |
+| sprite_room | nothing: a sprite walks through a room that never changes, or scrolls by | - |
 | flash_recall | nothing: a colour flashes once and has to be shown again | - |
 | pan_and_return | nothing: a view pans over a strip and comes back | - |
 | film_haystack | nothing: dull clips in which a coloured shape shows for a moment; questions | - |
