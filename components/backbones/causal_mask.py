@@ -17,7 +17,7 @@ def causal_mask(
     """Of tokens of the context, the noised frames and the condition: True where the query (row) sees the key.
 
     The condition sees itself; a known frame the condition and frames that are not newer; noised frames all.
-    So nothing of what is being made reaches what is known, whose keys and values could be kept.
+    So nothing of what is being made reaches what is known, but for the noise level, which the text is told.
     A patch over several frames has the time of its newest. height, width: base patches of a frame.
     """
     times = [_times(segment, height, width) for segment in context]

@@ -12,7 +12,7 @@ FRAMEPACK = (733.226126, -401.131952, 67.5869174, -3.149878, 0.0961237896)  # hi
 class TeaCache:
     """The blocks' last change is added again while a guess at their new one, summed up, is below threshold.
 
-    The guess is a polynomial of the relative L1 change of the modulated input of the first block.
+    The guess is the size of a polynomial of the relative L1 change of the modulated input of the first block.
     coefficients: of the polynomial, highest power first; the default was fitted on HunyuanVideo for
     FramePack, [1, 0] is the change itself. First and last step are always computed. It costs accuracy.
     Source: TeaCache (arXiv 2411.19108), as in FramePack's released code, with its threshold.
@@ -60,4 +60,4 @@ class TeaSteps:
         value = 0.0
         for coefficient in self.coefficients:
             value = value * moved + coefficient
-        return value
+        return abs(value)

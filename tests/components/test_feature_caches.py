@@ -47,6 +47,8 @@ def test_the_polynomial_is_the_sheets():
     guess = TeaCache().start(5)._guess(0.1)
     expected = sum(c * 0.1 ** (4 - power) for power, c in enumerate(FRAMEPACK))
     assert guess == pytest.approx(expected)
+    computed, _ = followed(TeaCache(threshold=0.0, coefficients=(1.0, -0.5)), signals(*[0.1] * 5))
+    assert all(computed)  # also where the polynomial is below 0
     for wrong in ({"threshold": -0.1}, {"coefficients": ()}):
         with pytest.raises(ValueError, match="give 0"):
             TeaCache(**wrong)
