@@ -74,12 +74,13 @@ class Rollouts(Callback):
         grid = torch.cat([media.side_by_side(c, context_frames=given, truths=1) for c in clips], dim=-2)
         strip = torch.cat([media.film_strip(c, context_frames=given, truths=1) for c in clips], dim=-2)
         gif = media.gif_bytes(grid, fps)
+        moving = media.gif_summary("rollouts/moving", gif, *grid.shape[-2:])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"step_{self._step:06d}.gif").write_bytes(gif)
         media.write_png(folder / f"step_{self._step:06d}.png", strip)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                _add_gif(logger, gif, height=grid.shape[-2], width=grid.shape[-1], step=self._step)
+                logger.experiment._get_file_writer().add_summary(moving, self._step)
                 logger.experiment.add_image("rollouts/strip", strip, self._step)
 
 
@@ -110,12 +111,3 @@ def _first(part: Any, count: int) -> Any:
     if isinstance(part, dict):
         return {key: _first(value, count) for key, value in part.items()}
     return part[:count]
-
-
-def _add_gif(logger: TensorBoardLogger, gif: bytes, *, height: int, width: int, step: int) -> None:
-    """TensorBoard shows any image the browser can; its own add_video would need another library."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
-    summary = Summary(value=[Summary.Value(tag="rollouts/moving", image=image)])
-    logger.experiment._get_file_writer().add_summary(summary, step)

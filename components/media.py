@@ -77,6 +77,14 @@ def gif_bytes(video: UInt8[Tensor, "t 3 h w"], fps: float) -> bytes:
     return buffer.getvalue()
 
 
+def gif_summary(tag: str, gif: bytes, height: int, width: int) -> Any:
+    """A GIF for TensorBoard, which shows any image the browser can; its add_video needs another library."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
+
+
 def write_gif(path: Path, video: UInt8[Tensor, "t 3 h w"], fps: float) -> None:
     """Write `gif_bytes` to a file."""
     path.write_bytes(gif_bytes(video, fps))

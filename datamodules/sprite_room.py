@@ -19,8 +19,8 @@ _PALETTE = 11  # a stream of its own
 class SpriteRoom:
     """A ClipSource of 2x2 white pixels that walk to the right, round and round, before coloured pixels.
 
-    They walk along the two lowest rows and leave the picture on one side to enter it on the other, so that all
-    is certain after one frame, and what they hide is little of the room.
+    They walk along the two lowest rows and leave the picture on one side to enter it on the other, so that
+    all is certain after one frame, and what they hide is little of the room.
 
     A longer clip of the same split and index begins with the shorter one. Clip: video (t, 3, h, w).
 

@@ -6,6 +6,7 @@
 | physics | whether laws hold: velocities, energy, momentum, permanence | bouncing_balls, or pairs of videos |
 | long | whether a long rollout keeps its quality, and what a frame costs | any clips |
 | recall | whether a colour that flashed long ago is shown again | flash_recall |
+| control | how many tasks of an environment a policy finishes, alone or with the model | mujoco |
 | language | whether a text makes its clip, a clip is described, a question answered | moving_shapes |
 | go | whether the board drawn next shows a legal move, a good one; how strong a player it makes | go |
 
@@ -17,7 +18,7 @@ it to guessing. Every number comes from torchmetrics.Metric states.
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float, Real
+from jaxtyping import Float, Real, UInt8
 from torch import Tensor
 
 from components.clip import Clip
@@ -39,6 +40,7 @@ class Report:
     curves: a number a predicted frame, by metric.
     notes: lines for the reader: what was left out and why.
     pictures: to look at, uint8 or floats in [0, 1], by name. files: texts to write, by name with its suffix.
+    videos: to look at, uint8, by name.
     """
 
     values: dict[str, float]
@@ -46,6 +48,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     pictures: dict[str, Real[Tensor, "3 h w"]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    videos: dict[str, UInt8[Tensor, "t 3 h w"]] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ class EvaluateOptions:
 
     suite: str = field(
         metadata={
-            "help": "video, physics, long, language, needle, codes or go; its own keys as suite.KEY=VALUE"
+            "help": "video, physics, long, recall, language, needle, codes, go, control; suite.KEY=VALUE"
         }
     )
     ckpt: Path | None = field(default=None, metadata={"help": "a run folder, a checkpoint or an export"})
@@ -37,6 +37,7 @@ class EvaluateOptions:
 
 def main(tokens: list[str]) -> int:
     """Run the command; returns the exit code. Tokens model.KEY=VALUE change the model that was trained."""
+    tokens = [f"suite.{token}" if token.startswith(("env=", "policy=")) else token for token in tokens]
     own = [token for token in tokens if token.startswith("suite.")]
     model, others = of_the_model([token for token in tokens if token not in own])
     return run_command(
@@ -67,26 +68,34 @@ def evaluate(options: EvaluateOptions, changes: list[str], of_model: list[str]) 
     if options.suite not in suites:
         hint = f"{did_you_mean(options.suite, suites)}; {names(suites)}"
         problems.append(Problem(f"suite={options.suite}", f"no such suite{hint}"))
-    if (options.ckpt is None) == (options.videos is None):
-        problems.append(Problem("ckpt", "give either ckpt=PATH or videos=PATH reference=PATH"))
     if (options.videos is None) != (options.reference is None):
         problems.append(Problem("reference", "videos and reference go together"))
     if problems:
         raise CommandError(problems)
     node = suite_node(options.suite, changes)
     try:
-        build(node)
+        suite: Any = build(node)
     except ValueError as error:
         raise CommandError([Problem(f"suite={options.suite}", str(error))]) from error
+    alone = not getattr(suite, "needs_model", True)
+    if (options.ckpt is not None) + (options.videos is not None) + alone != 1:
+        told = (
+            "this suite and policy need none"
+            if alone
+            else "give either ckpt=PATH or videos=PATH reference=PATH"
+        )
+        raise CommandError([Problem("ckpt", told)])
     try:
-        if options.ckpt is not None:
+        if alone:
+            reports = {"test": _asked(suite, None)}
+        elif options.ckpt is not None:
             reports = of_checkpoint(options, node, of_model)
         else:
             reports = of_folders(options, node)
     except (CheckpointError, SourceError) as error:
         path = "ckpt" if isinstance(error, CheckpointError) else "data"
         raise CommandError([Problem(path, str(error))]) from error
-    folder = options.out or (options.ckpt or options.videos or Path()) / "evaluation"
+    folder = options.out or (options.ckpt or options.videos or Path("runs")) / "evaluation"
     asked = {key: str(value) for key, value in vars(options).items() if value is not None}
     asked |= dict(token.split("=", 1) for token in of_model)
     record(options.suite, asked, reports, folder)
@@ -150,14 +159,14 @@ def _asked(suite: Any, model: Any) -> dict[str, Any]:
 
     try:
         found = suite(model)
-        guessed = Report(values=suite.chance(dict(model.hparams)))
+        guessed = Report(values=suite.chance({} if model is None else dict(model.hparams)))
     except ValueError as error:
         raise CommandError([Problem("suite", str(error))]) from error
     report = found if isinstance(found, Report) else Report(values=found)
     for extra in ("notes", "pictures", "files"):
         if hasattr(suite, extra):
             setattr(report, extra, getattr(suite, extra)())
-    return {"model": report, "guessing": guessed}
+    return {"model": report} | ({"guessing": guessed} if guessed.values else {})
 
 
 def of_folders(options: EvaluateOptions, node: dict[str, Any]) -> dict[str, dict[str, Any]]:

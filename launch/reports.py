@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+VIDEO_FPS = 20.0
+
 
 def record(suite: str, asked: dict[str, str], reports: dict[str, dict[str, Any]], folder: Path) -> None:
     """Print the tables; write JSON, files, and numbers, curves and pictures for TensorBoard.
@@ -16,7 +18,7 @@ def record(suite: str, asked: dict[str, str], reports: dict[str, dict[str, Any]]
     from rich.table import Column, Table
     from torch.utils.tensorboard import SummaryWriter
 
-    from components.media import write_png
+    from components.media import enlarge, gif_bytes, gif_summary, write_mp4, write_png
     from evaluation.curves import draw_curves
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,6 +41,11 @@ def record(suite: str, asked: dict[str, str], reports: dict[str, dict[str, Any]]
                 image = given if given.dtype == torch.uint8 else given.clamp(0, 1).mul(255).round().byte()
                 writer.add_image(f"{suite}/{name}", image)
                 write_png(_within(folder / suite, f"{name}.png"), image)
+            for name, video in report.videos.items():
+                shown = enlarge(video)
+                write_mp4(_within(folder / suite, f"{name}.mp4"), shown, VIDEO_FPS)
+                moving = gif_summary(f"{suite}/{name}", gif_bytes(shown, VIDEO_FPS), *shown.shape[-2:])
+                writer._get_file_writer().add_summary(moving)
             for name, text in report.files.items():
                 _within(folder / suite, name).write_text(text)
         for metric in dict.fromkeys(m for report in by_predictor.values() for m in report.curves):

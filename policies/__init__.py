@@ -1,0 +1,52 @@
+"""Policies: ways to act in an environment, from chance to planning with a world model.
+
+| name | acts by | needs |
+|---|---|---|
+| random | correlated chance | nothing |
+| expert | the simulator's state and rules for each task | an environment with an expert |
+| model_control | planning with what a world model predicts | an action-conditioned checkpoint |
+| simulator_control | planning with the simulator, a perfect model | an environment with snapshots |
+
+random and expert bound what a learned policy can be; simulator_control bounds what planning with a model can.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+Observation = dict[str, np.ndarray]
+
+
+class Scene(NamedTuple):
+    """What there is to do.
+
+    goal: the picture of a camera in which the task is done, where the environment can draw one.
+    make: another environment of the same kind, for policies that plan with it.
+    expert: what an expert does by the state vector and the task, where the environment has one.
+    """
+
+    task: str
+    text: str
+    goal: UInt8[np.ndarray, "h w 3"] | None
+    make: Callable[[], Any]
+    expert: Callable[[np.ndarray, str], np.ndarray] | None
+
+
+class Episode(Protocol):
+    """One attempt."""
+
+    def act(self, observation: Observation, snapshot: Any) -> Float32[np.ndarray, " a"]:
+        """The next action, in [-1, 1]; snapshot: of the simulator, for those that need it, else None."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """needs_model: a checkpoint. needs_snapshot: the simulator's state at every decision."""
+
+    needs_model: bool
+    needs_snapshot: bool
+
+    def begin(self, model: Any, scene: Scene, *, seed: int) -> Episode:
+        """Raises ValueError, in one line, for a model or a scene that it cannot act with."""
