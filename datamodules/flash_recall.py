@@ -39,11 +39,12 @@ class FlashRecall:
         num_clips: int = 100_000,
     ) -> None:
         before = num_frames - section
-        if section < 2 or not 1 <= (before if farthest is None else farthest) <= before or num_clips < 1:
-            told = f"{num_frames} frames, the last {section} to show a colour from up to {farthest} before"
+        reach = before if farthest is None else farthest
+        if section < 2 or not 1 <= reach <= before or min(height, width, num_clips) < 1:
+            told = f"{num_frames} frames of {height}x{width}, the last {section} to show one up to {reach} before"
             raise SourceError(f"flash_recall: {told}; give a section of 2 or more and frames before it")
         self.num_frames, self.height, self.width, self.seed = num_frames, height, width, seed
-        self.section, self.farthest = section, before if farthest is None else farthest
+        self.section, self.farthest = section, reach
         self.num_clips = num_clips
 
     def spec(self) -> ClipSpec:

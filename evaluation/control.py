@@ -71,8 +71,7 @@ class ControlSuite:
     def __call__(self, model: Any) -> Report:
         """model: the world model that the policy acts with, or None for one that needs none."""
         make = self._sized(model)
-        kind = getattr(make, "func", make)
-        groups = {task: group for task, group in kind.tasks().items()}
+        groups = _kind_of(make).tasks()
         wanted = list(groups) if self.tasks is None else self.tasks
         if unknown := [task for task in wanted if task not in groups]:
             raise ValueError(f"suite.tasks: no task {unknown[0]}; there are {', '.join(groups)}")
@@ -157,7 +156,9 @@ class ControlSuite:
         if attempt.episode is None:
             attempt.observation, info = result
             workers.ask(place, "goal", self.camera)
-            scene = Scene(attempt.task, info["text"], workers.answer(place), make, _expert_of(make))
+            kind = _kind_of(make)
+            goal, width, expert = workers.answer(place), len(kind.action_names), getattr(kind, "expert", None)
+            scene = Scene(attempt.task, info["text"], goal, make, width, expert)
             attempt.episode = self.policy.begin(model, scene, seed=mix(self.seed, 1, attempt.number))
         else:
             attempt.observation, _, terminated, truncated, info = result
@@ -174,10 +175,11 @@ class ControlSuite:
         return {}
 
 
-def _expert_of(make: Callable[[], Any]) -> Any:
+def _kind_of(make: Any) -> Any:
+    """The class that partials of it build."""
     while hasattr(make, "func"):
         make = make.func
-    return getattr(make, "expert", None)
+    return make
 
 
 def _film(frames: list[np.ndarray]) -> UInt8[Tensor, "t 3 h w"]:

@@ -1,7 +1,5 @@
 """How well a colour that flashed long ago is shown again."""
 
-from math import isnan
-
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import MeanMetric
@@ -31,7 +29,7 @@ class RecallSuite:
         self.reset()
 
     def reset(self) -> None:
-        self._all = MeanMetric()
+        self._all = MeanMetric(nan_strategy="disable")  # a prediction that is no number shows
         self._groups = {name: MeanMetric(nan_strategy="disable") for name in GROUPS}
 
     def update(
@@ -53,6 +51,8 @@ class RecallSuite:
             self._groups[name].to(errors.device).update(errors[inside])
 
     def compute(self) -> Report:
-        found = {f"recall_error_{name}": metric.compute().item() for name, metric in self._groups.items()}
         values = {"recall_error": self._all.compute().item()}
-        return Report(values=values | {name: value for name, value in found.items() if not isnan(value)})
+        for name, metric in self._groups.items():
+            if metric.weight > 0:
+                values[f"recall_error_{name}"] = metric.compute().item()
+        return Report(values=values)

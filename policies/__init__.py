@@ -24,13 +24,15 @@ class Scene(NamedTuple):
 
     goal: the picture of a camera in which the task is done, where the environment can draw one.
     make: another environment of the same kind, for policies that plan with it.
-    expert: what an expert does by the state vector and the task, where the environment has one.
+    action_width: numbers of an action. expert: what one does by the state vector and the task, where there is
+    an expert.
     """
 
     task: str
     text: str
     goal: UInt8[np.ndarray, "h w 3"] | None
     make: Callable[[], Any]
+    action_width: int
     expert: Callable[[np.ndarray, str], np.ndarray] | None
 
 

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | full | independent | mean and covariance of all actions together | Visual Foresight |
 | diagonal | independent | mean and variance of each number | CEM as most libraries have it |
-| correlated | each action leans on the one before | weighted mean alone | PDDM, as in Visual Foresight's code |
+| correlated | each action leans on the last | weighted mean alone | PDDM, in Visual Foresight's code |
 
 All are Gaussians over the actions of a sequence taken together; they differ in the first covariance and in
 what is fitted.

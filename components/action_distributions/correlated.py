@@ -11,13 +11,14 @@ from components.action_distributions.gaussian import check_std, independent
 class CorrelatedNoise:
     """u_0 = beta n_0, u_i = beta n_i + (1 - beta) u_{i-1} with n_i ~ N(0, std^2); the noise is never fitted.
 
-    As u is linear in n, that is a Gaussian too. The mean is sum_e w_e a_e, w_e = exp(-kappa c_e) / sum of them
-    over the elites; kappa counts in units of the cost, and with costs that hardly differ it is the plain mean.
+    As u is linear in n, that is a Gaussian too. The mean is sum_e w_e a_e over elites, w_e proportional to
+    exp(-kappa c_e): kappa counts in units of the cost, and costs that hardly differ give the plain mean.
 
-    std: of each n_i.  beta: share of fresh noise in each action; 1 = white.  kappa: how much better elites count.
+    std: of each n_i.  beta: share of fresh noise in each action; 1 = white.  kappa: how much more a better
+        elite counts.
     Raises ValueError for a std, beta or kappa out of range.
-    Source: PDDM (arXiv 1909.11652), eqs. (3)-(4), over elites as in Visual Foresight's official code, with
-    beta 0.5 and kappa 1; that code lets the noise of the last step into the first, here it begins at none.
+    Source: PDDM (arXiv 1909.11652), over elites alone as in Visual Foresight's official code, with beta
+    0.5 and kappa 1; that code lets the noise of the last step into the first, here it begins at none.
     """
 
     def __init__(self, *, std: list[float], beta: float = 0.5, kappa: float = 1.0) -> None:

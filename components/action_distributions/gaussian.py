@@ -30,7 +30,7 @@ class FullCovariance:
 
     std: of each number of an action at first.  smoothing: share of the covariance before that stays.
     Raises ValueError for a std or a smoothing out of range.
-    Source: Visual Foresight's official code (GaussianCEMSampler); std there 0.05 m in x and y, 0.15 m in z,
+    Source: Visual Foresight's official code; std there 0.05 m in x and y, 0.15 m in z,
     10 degrees of yaw and 2 for the gripper; for rigid objects 0.035 m and 0.08 m. Smoothing, where on, 0.5.
     """
 

@@ -3,7 +3,7 @@
 | name | compares | with | paper |
 |---|---|---|---|
 | goal_image | predicted frames | one picture | Visual Foresight |
-| pixel_distance | where designated pixels are predicted to be | where they should be | Visual Foresight, section 5 |
+| pixel_distance | where designated pixels are expected | where they should be | Visual Foresight |
 
 Every predicted step counts, the last one more: a plan that arrives early and stays is better than one that
 arrives by luck. Distributions of designated pixels come from a model that moves pixels, `SAVP.track`.
@@ -21,8 +21,8 @@ class PlanCost(Protocol):
     """A number for each of n predicted futures.
 
     needs_pixels: False where `predicted` are frames (n, t, c, h, w) in [0, 1] and `goal` one such picture
-    (c, h, w); True where they are maps (n, t, p, h, w) of p designated pixels, each of sum 1, and `goal` their
-    places (p, 2), row and column.
+    (c, h, w); True where they are maps (n, t, p, h, w) of p designated pixels, each of sum 1, and `goal` is
+    their places (p, 2), row and column.
     """
 
     needs_pixels: bool

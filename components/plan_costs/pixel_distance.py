@@ -34,8 +34,9 @@ class PixelDistance:
     def __call__(
         self, predicted: Float[Tensor, "n t p h w"], goal: Float[Tensor, "p2 2"]
     ) -> Float[Tensor, " n"]:
-        if predicted.shape[2] != len(goal):
-            raise ValueError(f"{predicted.shape[2]} designated pixels have {len(goal)} goals; give one each")
-        away = distances(*predicted.shape[3:], goal.float())
+        _, _, num_pixels, height, width = predicted.shape
+        if num_pixels != len(goal):
+            raise ValueError(f"{num_pixels} designated pixels have {len(goal)} goals; give one each")
+        away = distances(height, width, goal.float())
         expected = torch.einsum("ntphw,phw->ntp", predicted.float(), away)
         return mean_over_time(expected.mean(dim=2), self.final_weight)

@@ -2,8 +2,8 @@
 
 | name | candidates are drawn | paper |
 |---|---|---|
-| random_shooting | once | Finn and Levine 2017, the baseline |
-| cem | again and again, from a distribution fitted to the best ones | Visual Foresight, appendix on CEM |
+| random_shooting | once, all from one distribution | - |
+| cem | again and again, from a distribution fitted to the best ones | Visual Foresight |
 
 A planner knows nothing of models and frames: it is given a cost of action sequences, many at a time. What it
 draws from is a component of its own, `components.action_distributions`.

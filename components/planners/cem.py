@@ -55,9 +55,11 @@ class CEM:
             raise ValueError(f"CEM has {told}; give at least 1 of each")
         if not (0 <= elite_fraction <= 1 and 0 < warm_samples <= 1 and 0 <= warm_variance <= 1):
             told = f"{elite_fraction:g}, {warm_samples:g} and {warm_variance:g}"
-            raise ValueError(f"CEM's elite_fraction, warm_samples and warm_variance lie in [0, 1], not {told}")
+            raise ValueError(f"CEM's elite_fraction, warm_samples and warm_variance are shares, not {told}")
         if not (low <= 0 <= high and low < high):
             raise ValueError(f"CEM's actions lie between low {low:g} and high {high:g}, with 0 among them")
+        if clip_stds is not None and clip_stds <= 0:
+            raise ValueError(f"CEM's clip_stds is {clip_stds:g}; give more than 0, or null for no such bound")
         fewest = int(warm_samples * num_samples) if warm_start else num_samples
         if not 2 <= elites <= fewest:
             raise ValueError(f"CEM keeps {elites} elites of {fewest} candidates; give 2 to {fewest}")
@@ -66,7 +68,8 @@ class CEM:
         self.num_samples, self.elites, self.elite_fraction = num_samples, elites, elite_fraction
         self.warm_start, self.warm_samples, self.warm_variance = warm_start, warm_samples, warm_variance
         self.batch_size = batch_size
-        reach = torch.tensor(distribution.std, dtype=torch.float64) * (clip_stds or math.inf)
+        stds = math.inf if clip_stds is None else clip_stds
+        reach = torch.tensor([std * stds if std else 0.0 for std in distribution.std], dtype=torch.float64)
         self.low, self.high = (-reach).clamp(min=low), reach.clamp(max=high)
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ class PointWorld:
     """Move the dot four pixels to one side. crash: a file that is removed by the one episode that crashes."""
 
     expert = staticmethod(expert)
+    action_names = ("x", "y")
 
     def __init__(self, *, height=16, width=16, crash=None, max_steps=12):
         self.height, self.width, self.crash, self.max_steps = height, width, crash, max_steps

@@ -108,3 +108,90 @@ def test_wilson_intervals():
     none.update(torch.zeros(10, dtype=torch.bool))
     assert none.interval().tolist() == pytest.approx([0.0, 0.2775], abs=1e-4)
     assert expert(None, "left")[0] == -1
+
+
+def planner(**changes):
+    from components.action_distributions.gaussian import FullCovariance
+    from components.planners.cem import CEM
+
+    settings = {"num_actions": 2, "repeat": 2, "num_samples": 20, "elites": 4, "iterations": 2} | changes
+    return CEM(distribution=FullCovariance(std=[0.8, 0.0]), clip_stds=None, **settings)
+
+
+def test_planning_with_the_simulator_reaches_the_goal():
+    from components.plan_costs.goal_image import GoalImage
+    from policies.simulator_control import SimulatorControl
+
+    policy = SimulatorControl(planner=planner(), cost=GoalImage(), replan=2)
+    found = ControlSuite(env=PointWorld, policy=policy, tasks=["left", "right"], episodes=2)(None)
+    assert found.values["success"] == 1
+
+
+class Oracle:
+    """A model that knows the world: the dot is where the actions take it. Two frames of context."""
+
+    context_frames = 2
+    device = "cpu"
+    skip = 1
+
+    def __init__(self):
+        import torch
+
+        self.device = torch.device("cpu")
+        self.hparams = {"clip": {"height": 16, "width": 16, "action_dim": 2 * self.skip, "num_frames": 8}}
+        self.asked = []
+
+    def predict(self, context, horizon, *, generator):
+        import torch
+
+        video, actions = context["video"], context["actions"]
+        assert actions.shape[1] == video.shape[1] - 1 + horizon
+        self.asked.append((video, actions))
+        places = (video[:, -1, 0, 0].float() * torch.arange(16.0)).sum(1) / video[:, -1, 0, 0].float().sum(1)
+        moves = actions[:, video.shape[1] - 1 :].unflatten(2, (-1, 2))[..., 0].sum(2)
+        x = places[:, None] + moves.cumsum(1)
+        shade = (1.5 - (torch.arange(16.0) - x[..., None]).abs() / 2).clamp(0, 1)
+        return shade[:, :, None, None].expand(-1, -1, 3, 16, -1)
+
+
+@pytest.mark.parametrize("skip", [1, 2])
+def test_planning_with_a_model_reaches_the_goal(skip):
+    from components.plan_costs.goal_image import GoalImage
+    from policies.model_control import ModelControl
+
+    class Model(Oracle):
+        pass
+
+    Model.skip = skip
+    model = Model()
+    many = [0.8, 0.0] * skip
+    from components.action_distributions.gaussian import FullCovariance
+    from components.planners.cem import CEM
+
+    cem = CEM(
+        distribution=FullCovariance(std=many), num_actions=2, repeat=2, num_samples=20, elites=4,
+        iterations=2, clip_stds=None,
+    )  # fmt: skip
+    policy = ModelControl(planner=cem, cost=GoalImage(), replan=1)
+    found = ControlSuite(env=partial(PointWorld, max_steps=20), policy=policy, tasks=["right"], episodes=2)(
+        model
+    )
+    assert found.values["success"] == 1
+    video, actions = model.asked[0]
+    assert video.shape[:2] == (20, 2)
+    assert not actions[:, 0].any()  # it rested until it had seen as much as it starts from
+
+
+def test_a_model_that_does_not_fit_is_told_in_a_line():
+    from components.plan_costs.goal_image import GoalImage
+    from components.plan_costs.pixel_distance import PixelDistance
+    from policies.model_control import ModelControl
+
+    policy = ModelControl(planner=planner(), cost=GoalImage())
+    model = Oracle()
+    for dim, told in ((0, "trained without actions"), (3, "actions of 3 numbers, the environment of 2")):
+        model.hparams["clip"]["action_dim"] = dim
+        with pytest.raises(ValueError, match=told):
+            ControlSuite(env=PointWorld, policy=policy, tasks=["left"], episodes=1)(model)
+    with pytest.raises(ValueError, match="a cost of frames"):
+        ModelControl(planner=planner(), cost=PixelDistance())

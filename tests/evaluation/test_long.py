@@ -136,3 +136,23 @@ def test_shorter_videos_are_left_out():
     report = suite.compute()
     assert report.curves["psnr"].shape == (30,)
     assert "6 videos left out: shorter than the first, which has 30 frames" in report.notes
+
+
+def test_the_background_counts_and_small_things_that_move_do_not():
+    """On frames of 8x8: a room that darkens behind a dot that is in the wrong place."""
+    truth = torch.rand(2, 40, 3, 8, 8, generator=torch.Generator().manual_seed(0))[:, :1].expand(
+        -1, 40, -1, -1, -1
+    )
+    dot, fade = truth.clone(), truth.clone()
+    for t in range(40):
+        dot[:, t, :, t % 8, 0] = 1.0
+        fade[:, t] = fade[:, t] * (1 - t / 80)
+    values = {}
+    for name, video in (("dot", dot), ("fade", fade)):
+        suite = LongSuite()
+        suite.update(video[:, None], truth.contiguous(), {})
+        values[name] = suite.compute().values
+    assert values["dot"]["background"] == values["dot"]["delta_background"] == 0
+    assert values["fade"]["first_background"] < 0.005 < 0.02 < values["fade"]["last_background"]
+    wanted = values["fade"]["last_background"] - values["fade"]["first_background"]
+    assert values["fade"]["delta_background"] == pytest.approx(wanted)

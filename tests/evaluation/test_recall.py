@@ -54,6 +54,13 @@ def test_what_the_first_frame_shows_does_not_count():
     assert found(predicted)["recall_error"] == 0
 
 
+def test_a_prediction_that_is_no_number_is_not_hidden():
+    _, truth = clips()
+    predicted = truth.clone()
+    predicted[0] = float("nan")
+    assert found(predicted)["recall_error"] != found(predicted)["recall_error"]
+
+
 def test_other_clips_are_refused_in_a_line():
     with pytest.raises(ValueError, match="data=flash_recall"):
         RecallSuite().update(torch.zeros(1, 1, 4, 3, 8, 8), torch.zeros(1, 4, 3, 8, 8), {})
