@@ -41,7 +41,7 @@ class FlashRecall:
         before = num_frames - section
         reach = before if farthest is None else farthest
         if section < 2 or not 1 <= reach <= before or min(height, width, num_clips) < 1:
-            told = f"{num_frames} frames of {height}x{width}, the last {section} to show one up to {reach} before"
+            told = f"{num_frames} frames of {height}x{width}, {section} to show one up to {reach} before"
             raise SourceError(f"flash_recall: {told}; give a section of 2 or more and frames before it")
         self.num_frames, self.height, self.width, self.seed = num_frames, height, width, seed
         self.section, self.farthest = section, reach
