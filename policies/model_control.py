@@ -32,7 +32,7 @@ class ModelControl:
         *,
         planner: Planner,
         cost: PlanCost,
-        replan: int = 5,
+        replan: int = 6,
         camera: str = "static",
     ) -> None:
         if replan < 1 or cost.needs_pixels:
@@ -49,6 +49,10 @@ class ModelControl:
         if action_dim % scene.action_width:
             told = f"the model has actions of {action_dim} numbers, the environment of {scene.action_width}"
             raise ValueError(f"{told}; it was trained on another one")
+        distribution = getattr(self.planner, "distribution", None)
+        if distribution is not None and len(distribution.std) != action_dim:
+            told = f"the planner's distribution has a std of {len(distribution.std)} numbers"
+            raise ValueError(f"{told}, the model's actions have {action_dim}: set them alike")
         return ModelEpisode(self, model, scene.goal, scene.action_width, seed)
 
 

@@ -23,7 +23,7 @@ class SimulatorControl:
     needs_model = False
     needs_snapshot = True
 
-    def __init__(self, *, planner: Planner, cost: PlanCost, replan: int = 5, camera: str = "static") -> None:
+    def __init__(self, *, planner: Planner, cost: PlanCost, replan: int = 6, camera: str = "static") -> None:
         if replan < 1 or cost.needs_pixels:
             raise ValueError(f"replan is {replan}; give at least 1, and a cost of frames, as goal_image")
         self.planner, self.cost, self.replan, self.camera = planner, cost, replan, camera
