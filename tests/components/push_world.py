@@ -1,4 +1,4 @@
-"""A disc that pushes another one, many worlds at once, one for each action sequence: an oracle to plan with."""
+"""A disc that pushes another one, many worlds at once, one for each sequence of actions: to plan with."""
 
 import numpy as np
 
