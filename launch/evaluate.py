@@ -65,26 +65,24 @@ def evaluate(options: EvaluateOptions, changes: list[str], of_model: list[str]) 
 
     suites = kinds()["evaluation"].nodes
     problems = []
+    suite, node = None, {}
     if options.suite not in suites:
         hint = f"{did_you_mean(options.suite, suites)}; {names(suites)}"
         problems.append(Problem(f"suite={options.suite}", f"no such suite{hint}"))
+    else:
+        node = suite_node(options.suite, changes)
+        try:
+            suite = build(node)
+        except ValueError as error:
+            problems.append(Problem(f"suite={options.suite}", str(error)))
+    alone = not getattr(suite, "needs_model", True)
+    if (options.ckpt is not None) + (options.videos is not None) + alone != 1:
+        told = "give either ckpt=PATH or videos=PATH reference=PATH"
+        problems.append(Problem("ckpt", "this suite and policy need none" if alone else told))
     if (options.videos is None) != (options.reference is None):
         problems.append(Problem("reference", "videos and reference go together"))
     if problems:
         raise CommandError(problems)
-    node = suite_node(options.suite, changes)
-    try:
-        suite: Any = build(node)
-    except ValueError as error:
-        raise CommandError([Problem(f"suite={options.suite}", str(error))]) from error
-    alone = not getattr(suite, "needs_model", True)
-    if (options.ckpt is not None) + (options.videos is not None) + alone != 1:
-        told = (
-            "this suite and policy need none"
-            if alone
-            else "give either ckpt=PATH or videos=PATH reference=PATH"
-        )
-        raise CommandError([Problem("ckpt", told)])
     try:
         if alone:
             reports = {"test": _asked(suite, None)}

@@ -29,6 +29,6 @@ def load_changed(kind: Any, path: Path, tokens: list[str]) -> Any:
         return prepare(config)
 
     try:
-        return kind.load(path, changed if tokens else None)
+        return kind.load(path, changed) if tokens else kind.load(path)
     except CheckpointError as error:
         raise CommandError([Problem("ckpt", str(error))]) from error
