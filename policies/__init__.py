@@ -4,6 +4,7 @@
 |---|---|---|
 | random | correlated chance | nothing |
 | expert | the simulator's state and rules for each task | an environment with an expert |
+| mixed | the expert, disturbed, and chance: for recordings | an environment with an expert |
 | model_control | planning with what a world model predicts | an action-conditioned checkpoint |
 | simulator_control | planning with the simulator, a perfect model | an environment with snapshots |
 

@@ -1,0 +1,8 @@
+"""Record trajectories: `python record.py env=play_table out=data/play_table` -> a LeRobotDataset."""
+
+import sys
+
+from launch.record import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
