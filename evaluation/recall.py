@@ -1,5 +1,6 @@
 """How well a colour that flashed long ago is shown again."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import MeanMetric
@@ -39,9 +40,14 @@ class RecallSuite:
         clip: Clip,
         timing: Timing | None = None,
     ) -> None:
-        """Raises ValueError for clips that do not tell when the flash was."""
+        """Raises ValueError for clips that do not tell when the flash was, and for frames that are not the
+        section in which it shows again: grey frames among them would make any prediction look right."""
         if "state" not in clip or clip["state"].shape[2] != 1:
             raise ValueError("suite=recall asks when a colour flashed; only data=flash_recall tells")
+        same = (truth[:, 1:] == truth[:, -1:]).flatten(2).all(dim=2)
+        if truth.shape[1] < 2 or not same.all() or torch.equal(truth[:, 0], truth[:, -1]):
+            wanted = "give as many context_frames as leave data.section of the clip's frames"
+            raise ValueError(f"suite=recall: the {truth.shape[1]} frames to predict are no section; {wanted}")
         shown, wanted = predicted[:, 0, 1:].mean(dim=(1, 3, 4)), truth[:, 1:].mean(dim=(1, 3, 4))
         errors = (shown - wanted).square().mean(dim=1) / VARIANCE
         self._all.to(errors.device).update(errors)

@@ -66,6 +66,16 @@ def test_other_clips_are_refused_in_a_line():
         RecallSuite().update(torch.zeros(1, 1, 4, 3, 8, 8), torch.zeros(1, 4, 3, 8, 8), {})
 
 
+@pytest.mark.parametrize("frames", [22, 5, 3, 1])
+def test_frames_that_are_no_section_are_refused_in_a_line(frames):
+    """Grey frames among those to predict would pass for recall, colours given beforehand too."""
+    clip, _ = clips(8)
+    truth = clip["video"][:, -frames:].float() / 255
+    with pytest.raises(ValueError, match=f"the {frames} frames to predict are no section") as error:
+        RecallSuite().update(truth[:, None], truth, clip)
+    assert "\n" not in str(error.value)
+
+
 class Recalls:
     """Predicts the flash where it is in reach."""
 
