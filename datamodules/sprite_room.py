@@ -1,5 +1,6 @@
 """A sprite walks through a room that never changes: what drifts there is the model."""
 
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -46,8 +47,10 @@ class SpriteRoom:
         scroll: float = 0.0,
         num_clips: int = 100_000,
     ) -> None:
-        if num_frames < 1 or min(height, width) <= SPRITE or colours < 1 or noise < 0 or num_clips < 1:
-            told = f"{num_frames} frames of {height}x{width}, {colours} colours, noise {noise:g}"
+        moves = 0 <= noise < inf and abs(scroll) < inf
+        if min(num_frames, colours, num_clips) < 1 or min(height, width) <= SPRITE or not moves:
+            size = f"{num_frames} frames of {height}x{width}"
+            told = f"{size}, {colours} colours, noise {noise:g}, scroll {scroll:g}"
             raise SourceError(f"sprite_room: {told}; give 1 frame of 3x3 or more, 1 colour, noise from 0")
         self.num_frames, self.height, self.width, self.seed = num_frames, height, width, seed
         self.background, self.noise, self.scroll, self.num_clips = background, noise, scroll, num_clips

@@ -146,7 +146,10 @@ def of_checkpoint(
             for name, predictor in predictors.items():
                 generator = torch.Generator().manual_seed(mix(options.seed, number))
                 future, timing = predictor(context, horizon, suite.samples, generator)
-                judges[name].update(future, truth, clip, timing)
+                try:
+                    judges[name].update(future, truth, clip, timing)
+                except ValueError as error:
+                    raise CommandError([Problem(f"suite={options.suite}", str(error))]) from error
         reports[group] = {name: judge.compute() for name, judge in judges.items()}
     return reports
 

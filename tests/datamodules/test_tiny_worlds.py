@@ -89,6 +89,8 @@ def test_a_view_comes_back_to_what_it_showed():
     [
         (SpriteRoom, {"height": 2}, "3x3 or more"),
         (SpriteRoom, {"colours": 0}, "0 colours"),
+        (SpriteRoom, {"noise": float("nan")}, "noise nan"),
+        (SpriteRoom, {"scroll": float("inf")}, "scroll inf"),
         (FlashRecall, {"section": 1}, "section of 2 or more"),
         (FlashRecall, {"farthest": 21}, "one up to 21 before"),
         (FlashRecall, {"num_frames": 4}, "frames before it"),

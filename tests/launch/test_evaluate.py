@@ -29,6 +29,13 @@ def test_a_checkpoint_is_judged_beside_the_baselines(exported, suite, tmp_path, 
     assert f"{suite}.json" in capsys.readouterr().out
 
 
+def test_a_suite_for_other_clips_says_so_in_a_line(exported, tmp_path, capsys):
+    assert main([f"ckpt={exported}", "suite=recall", f"out={tmp_path}", "clips=2"]) == 2
+    said = capsys.readouterr().err
+    assert "only data=flash_recall tells" in said
+    assert "Traceback" not in said
+
+
 def test_folders_of_videos_are_judged_without_a_checkpoint(tmp_path, capsys):
     generator = torch.Generator().manual_seed(0)
     for folder in ("made", "true"):
