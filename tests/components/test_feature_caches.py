@@ -43,7 +43,7 @@ def test_what_is_added_is_the_change_of_the_last_computed_step():
     assert steps(signal, tokens + 1, lambda: tokens).eq(8).all()
 
 
-def test_the_polynomial_is_the_sheets():
+def test_the_polynomial_is_the_released_one():
     guess = TeaCache().start(5)._guess(0.1)
     expected = sum(c * 0.1 ** (4 - power) for power, c in enumerate(FRAMEPACK))
     assert guess == pytest.approx(expected)
