@@ -1,4 +1,4 @@
-"""Measurements for claims, on data whose valid futures are known (datamodules/fork.py).
+"""Measurements for claims, KnownFutures on data whose valid futures are known (datamodules/fork.py).
 
 A claim's `measure` names one of them; it judges a trained model on test clips of the data it was trained on.
 The result is a function of the weights and of the run's seed alone.
@@ -88,7 +88,7 @@ class PsnrAt:
     def __call__(self, model: WorldModel) -> dict[str, float]:
         means = {step: MeanMetric() for step in self.steps}
         horizon = max(self.steps)
-        for clip, _, generator in _batches(model, self.clips, horizon, self.batch_size):
+        for clip, generator in _clips(model, self.clips, horizon, self.batch_size):
             context, truth = model.split(clip)
             scores = psnr(model.predict(context, horizon, generator=generator), truth)
             for step, mean in means.items():
@@ -113,7 +113,7 @@ class FollowedActions:
     def __call__(self, model: WorldModel) -> dict[str, float]:
         means = {name: MeanMetric() for name in self.metrics[:3]}
         horizon = _trained_horizon(model)
-        for clip, _, generator in _batches(model, self.clips, horizon, self.batch_size):
+        for clip, generator in _clips(model, self.clips, horizon, self.batch_size):
             context, truth = model.split(clip)
             start, past = generator.get_state(), model.context_frames - 1
             for name, change in (
@@ -150,7 +150,7 @@ class Tracking:
             raise ValueError(f"Tracking needs a model with `track`; {type(model).__name__} has none")
         means = {name: MeanMetric() for name in self.metrics}
         horizon, last = _trained_horizon(model), model.context_frames - 1
-        for clip, _, generator in _batches(model, self.clips, horizon, self.batch_size):
+        for clip, generator in _clips(model, self.clips, horizon, self.batch_size):
             context, _ = model.split(clip)
             h, w = clip["video"].shape[-2:]
             begin = clip["state"][:, : last + 1].round().long()  # b c 2: x, y
@@ -195,18 +195,30 @@ def _batches(
     model: WorldModel, clips: int, horizon: int, batch_size: int
 ) -> Iterator[tuple[Clip, Futures, torch.Generator]]:
     """Test clips of context and horizon, their valid futures after the context, and a generator for each."""
-    config: Any = model.hparams
-    context = model.context_frames
-    source = build(config["data"] | {"num_frames": context + horizon})
+    source = _source(model, horizon)
     if not hasattr(source, "futures"):
         raise ValueError(f"{type(source).__name__} does not know its valid futures; use data=fork")
-    dataset = source.split("test")
-    for start in range(0, clips, batch_size):
-        indices = range(start, min(start + batch_size, clips))
-        clip = collate([dataset[i] for i in indices])
+    first = 0
+    for clip, generator in _clips(model, clips, horizon, batch_size):
+        indices = range(first, first + len(clip["video"]))
         futures = torch.stack([source.futures("test", i) for i in indices])
-        generator = torch.Generator().manual_seed(mix(config["seed"], start))
-        yield clip, pixels(futures[:, :, context:]), generator
+        yield clip, pixels(futures[:, :, model.context_frames :]), generator
+        first += len(clip["video"])
+
+
+def _clips(
+    model: WorldModel, clips: int, horizon: int, batch_size: int
+) -> Iterator[tuple[Clip, torch.Generator]]:
+    """Test clips of context and horizon, and a generator for each batch."""
+    dataset, seed = _source(model, horizon).split("test"), model.hparams["seed"]
+    for start in range(0, clips, batch_size):
+        clip = collate([dataset[i] for i in range(start, min(start + batch_size, clips))])
+        yield clip, torch.Generator().manual_seed(mix(seed, start))
+
+
+def _source(model: WorldModel, horizon: int) -> Any:
+    config: Any = model.hparams
+    return build(config["data"] | {"num_frames": model.context_frames + horizon})
 
 
 def _sample(model: WorldModel, context: Clip, horizon: int, n: int, generator: torch.Generator) -> Samples:
