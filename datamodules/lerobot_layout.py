@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from components.randomness import mix
 from datamodules import SourceError, Split
 from datamodules.decoding import Unreadable, VideoInfo
 from datamodules.huggingface import quiet_unless_much
@@ -183,6 +184,11 @@ class LeRobotLayout:
         taken = by_hash([str(e) for e in sorted(rest)], ["train", *lacking])
         drawn = {name: {e for e in rest if taken[str(e)] == name} for name in ("train", "val", "test")}
         return {"train": drawn["train"], "val": val or drawn["val"], "test": test or drawn["test"]}
+
+
+def by_share(episodes: list[int], share: float) -> list[int]:
+    """This share of episodes, drawn by their numbers; a smaller share is a part of a larger one."""
+    return sorted(episodes, key=lambda index: mix(0, index))[: max(1, round(share * len(episodes)))]
 
 
 def is_picture(feature: dict[str, Any]) -> bool:

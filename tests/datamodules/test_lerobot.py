@@ -107,6 +107,29 @@ def test_the_other_camera_sees_the_mirror_image(folders, camera):
     assert clip["video"][:, 0].max() < 100  # it is green
 
 
+def test_both_cameras_see_the_same_moments(folders):
+    clips = source(folders / "v3.0", camera="top", second_camera="side").split("train")
+    for clip in (clips[0], clips[len(clips) - 1]):
+        mine, mirrored = dots(clip["video"]), dots(clip["second_video"])
+        assert np.abs(mirrored - [63, 0] - mine * [-1, 1]).max() < 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_window_beyond_the_end_repeats_the_last_frame(folders, kind):
+    whole = source(folders / kind, num_frames=2).split("train")
+    clips = source(folders / kind, num_frames=8, repeat_last=True).split("train")
+    assert len(clips) == len(whole)
+    for i in range(0, len(clips), 5):
+        clip, (episode, start) = clips[i], place(clips[i])
+        left = LENGTHS[episode] - start
+        assert place(whole[i]) == (episode, start)
+        assert torch.equal(clip["video"][:2], whole[i]["video"])
+        for k in range(left, 8):
+            assert torch.equal(clip["video"][k], clip["video"][left - 1])
+        assert torch.equal(clip["state"][left:], clip["state"][left - 1 : left].expand(max(8 - left, 0), -1))
+        assert not clip["actions"][left - 1 :].any()
+
+
 def test_frames_are_resized(folders):
     clip = source(folders / "v3.0", size=32).split("val")[0]
     assert np.abs(dots(clip["video"]) - (clip["state"].numpy() - 0.5) / 2).max() < 1
