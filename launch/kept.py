@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +20,37 @@ MAKES = ("model", "data", "loader", "seed")  # the groups of a config that its w
 TRAINS = ("max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val", "devices", "num_nodes")
 
 
-def content_hash(resolved: Config) -> str:
+def content_hash(resolved: Config, begun: Sequence[Path] = ()) -> str:
     """Of the resolved config of a stage, as far as it shapes the weights, and of the code that it runs.
 
     The code is the source of its components and of all of this project that they import. Two recipes that
     train the same tokenizer on the same clips find the same one.
+    begun: folders of the weights that the stage begins with; these count by content, as a cache does.
     """
     made = {group: resolved.get(group) for group in MAKES}
     made["trainer"] = {key: resolved["trainer"].get(key) for key in TRAINS}
     made["averages"] = [node for node in resolved["callbacks"].values() if _averages(node)]
+    if files := [folder / WEIGHTS for folder in begun] + _index(resolved):
+        made["begun"] = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     sources = _sources({locate(path).__module__ for path in _components(made)})
     text = json.dumps([made, sources], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def find_kept(resolved: Config) -> Path | None:
+def find_kept(resolved: Config, begun: Sequence[Path] = ()) -> Path | None:
     """The folder of the stage's weights from an earlier run, or None."""
-    folder = Path(resolved["kept_in"]) / content_hash(resolved)
+    folder = Path(resolved["kept_in"]) / content_hash(resolved, begun)
     return folder if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file() else None
 
 
-def keep(resolved: Config, exported: Path) -> Path:
+def keep(resolved: Config, exported: Path, begun: Sequence[Path] = ()) -> Path:
     """Keep a finished stage's exported weights under their hash; the folder appears whole or not at all."""
-    folder = Path(resolved["kept_in"]) / content_hash(resolved)
-    if find_kept(resolved) is None:
+    folder = Path(resolved["kept_in"]) / content_hash(resolved, begun)
+    if find_kept(resolved, begun) is None:
         new = folder.with_suffix(f".new{os.getpid()}")
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(exported, new)
-        if find_kept(resolved) is None:
+        if find_kept(resolved, begun) is None:
             shutil.rmtree(folder, ignore_errors=True)  # it lacks a file
         try:
             new.replace(folder)
@@ -71,6 +74,12 @@ def _link(source: str, target: str) -> str:
     except OSError:  # another file system
         shutil.copy2(source, target)
     return target
+
+
+def _index(resolved: Config) -> list[Path]:
+    """What tells the content of the cache that a stage reads."""
+    cache = resolved.get("cache")
+    return [Path(cache["root"]).expanduser() / "manifest.jsonl"] if cache is not None else []
 
 
 def _averages(callback: Config | None) -> bool:

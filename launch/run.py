@@ -15,7 +15,7 @@ import yaml
 
 from checkpoints.build import build, locate
 from checkpoints.files import CheckpointFiles
-from checkpoints.own import check_whole, export, public_transformer
+from checkpoints.own import WEIGHTS, check_whole, export, public_transformer
 from checkpoints.starting_weights import newest_whole, start_from, with_parts_of
 from components.metrics.lpips import lpips_available, lpips_hint
 from launch.check import check
@@ -174,8 +174,8 @@ def run_stage(
     if model.trains:
         export(model, resolved, folder / "model", writes=trainer.is_global_zero)
     if trainer.is_global_zero:
-        if resolved.get("kept_in") and not weights:  # all that made it is in its config
-            say(f"kept for other runs in {keep(resolved, folder / 'model')}")
+        if resolved.get("kept_in") and all((path / WEIGHTS).is_file() for path in weights):
+            say(f"kept for other runs in {keep(resolved, folder / 'model', weights)}")
         record = {"steps": steps, "seconds": outcome.seconds, "metrics": outcome.metrics}
         (folder / "result.json").write_text(json.dumps(record, indent=1))
     trainer.strategy.barrier()
@@ -213,8 +213,9 @@ def run_stages(
                 else:
                     start = newest_whole(folder, say)
             taken = given or with_parts_of(raw["model"], finished)
-            fresh = raw.get("kept_in") and start is None and not taken
-            kept = find_kept(prepare(raw)) if fresh else None
+            known = all((path / WEIGHTS).is_file() for path in taken)
+            fresh = raw.get("kept_in") and start is None and known
+            kept = find_kept(prepare(raw), taken) if fresh else None
             if kept is not None:
                 say(
                     f"stage {name}: trained before, with the same config on the same clips; taken from {kept}"

@@ -101,6 +101,17 @@ def test_what_is_kept_is_found(tmp_path, exported):
     assert find_kept(config | {"seed": 5}) is None
 
 
+def test_weights_before_and_a_cache_count_by_their_content(tmp_path, exported):
+    (tmp_path / "manifest.jsonl").write_text("a clip")
+    cached = deepcopy(PLAIN) | {"cache": {"root": str(tmp_path)}}
+    known = {content_hash(PLAIN), content_hash(PLAIN, [exported]), content_hash(cached, [exported])}
+    (tmp_path / "manifest.jsonl").write_text("another clip")
+    known |= {content_hash(cached, [exported])}
+    (exported / WEIGHTS).write_text("other weights")
+    known |= {content_hash(cached, [exported]), content_hash(PLAIN, [exported])}
+    assert len(known) == 6
+
+
 @pytest.mark.parametrize("left", [[], [CONFIG], [WEIGHTS]])
 def test_a_half_written_folder_is_ignored_and_mended(tmp_path, exported, left):
     config = deepcopy(PLAIN) | {"kept_in": str(tmp_path / "kept")}
