@@ -61,6 +61,9 @@ class LatentDynamics(Protocol):
     def features(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b n d"]:
         """What the codes of the first frame are quantised from."""
 
+    def lookup(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        """What codes stand for: the features, quantised."""
+
     def decode(
         self, frame: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b k 3 h w"]:

@@ -78,6 +78,9 @@ class CausalQueries(nn.Module):
     def features(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b n d"]:
         return self._normalised(self.queries(self._encoded(frames_ahead(video, self.horizon))))
 
+    def lookup(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        return self.quantizer.lookup(codes)
+
     def decode(
         self, frame: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b k 3 h w"]:

@@ -82,6 +82,9 @@ class MagvitDynamics(nn.Module):
     def features(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b n d"]:
         return self._read(self._encoded(self._clip(video)))
 
+    def lookup(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        return self.quantizer.lookup(codes)
+
     def decode(
         self, frame: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b k 3 h w"]:

@@ -47,6 +47,11 @@ class Pairs(nn.Module):
         found = [model.features(pair) for model, pair in self._pairs(video)]
         return torch.cat(found, dim=1)
 
+    def lookup(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        columns = codes.split(1, dim=1)
+        found = [model.lookup(code) for model, code in zip(self._each(), columns, strict=True)]
+        return torch.cat(found, dim=1)
+
     def decode(
         self, frame: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b k 3 h w"]:

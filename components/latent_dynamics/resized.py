@@ -32,6 +32,9 @@ class Resized(nn.Module):
     def features(self, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b n d"]:
         return self.dynamics.features(self.resized(video))
 
+    def lookup(self, codes: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        return self.dynamics.lookup(codes)
+
     def decode(
         self, frame: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b n"]
     ) -> Float[Tensor, "b f 3 h w"]:

@@ -118,6 +118,14 @@ def test_decoding_true_codes_is_what_training_sees():
     torch.testing.assert_close(decoded, made.video[:, 1:].clamp(0, 1), rtol=1e-5, atol=1e-6)  # float32 codes
 
 
+@pytest.mark.parametrize("model", [queries(3), pairs([1, 3])], ids=["joint", "pairs"])
+def test_what_codes_stand_for_is_one_vector_each(model):
+    codes = model.encode(video())
+    found = model.lookup(codes)
+    assert found.shape == (2, model.num_codes, model.dim)
+    assert torch.equal(model.lookup(codes.roll(1, 0)), found.roll(1, 0))
+
+
 def test_the_first_frame_is_not_quantised_and_codes_mean_nothing_at_first():
     torch.manual_seed(0)
     model = CausalQueries(horizon=2, quantizer=FiniteScalarQuantizer(levels=[8, 5, 5], dim=10), **SIZES)
