@@ -70,7 +70,7 @@ class CodesSuite:
             if "actions" in clip:
                 kept["actions"].append(clip["actions"].cpu())
             if start == 0:
-                strips = self.strips(model, video, decoded)
+                strips = self.strips(model, clip, decoded)
         codes, features, change = (torch.cat(kept[name]) for name in ("codes", "features", "change"))
         actions = torch.cat(kept["actions"]) if kept["actions"] else None
         known = coloured_by(source.spec().action_names, actions, change)
@@ -94,14 +94,16 @@ class CodesSuite:
         """What the first frame itself scores, as a guess of those after it, on the clips last judged."""
         return self._copied
 
-    def strips(
-        self, model: Any, video: Float[Tensor, "b f 3 h w"], decoded: Float[Tensor, "b k 3 h w"]
-    ) -> dict[str, Tensor]:
+    def strips(self, model: Any, clip: Clip, decoded: Float[Tensor, "b k 3 h w"]) -> dict[str, Tensor]:
         """Films: the truth, what its codes give back and, of a model that writes codes, what it imagines."""
+        video = pixels(clip["video"].to(model.device))
         rows: dict[str, Tensor] = {"codes of the truth": torch.cat([video[:, :1], decoded], dim=1)}
         if hasattr(model, "next_frame"):
             generator = torch.Generator(model.device).manual_seed(mix(model.hparams["seed"], 0))
-            written = model.next_frame(video[:SHOWN, :1], generator, temperature=0.0).codes
+            first = {"video": video[:SHOWN, :1], "text": clip.get("text", [])[:SHOWN]}
+            if "second_video" in clip:
+                first["second_video"] = clip["second_video"][:SHOWN, :1].to(model.device)
+            written = model.next_frame(first, generator, temperature=0.0, draw=False).codes
             if written is not None:
                 imagined = model.imagine(video[:SHOWN, 0], written)
                 rows["codes the model writes"] = torch.cat([video[:SHOWN, :1], imagined], dim=1)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from components.clip import Clip
 from components.randomness import mix
 from datamodules.go.gnugo import GnuGo
 from datamodules.go.rules import Position, replay
@@ -82,9 +83,9 @@ class DrawnMoves:
         for start in range(0, len(boards), self.batch_size):
             before = boards[start : start + self.batch_size]
             generator = torch.Generator(self.model.device).manual_seed(mix(seed, start))
-            context = self.draw(before)[:, None]
+            context = Clip(video=self.draw(before)[:, None])
             step = self.model.next_frame(context, generator, temperature=self.temperature, replaced=replaced)
-            frames, reader = step.frame.cpu(), self.source.reader
+            frames, reader = step.frames[:, 0].cpu(), self.source.reader
             parts.append(Answers(reader.new_stone(before, frames), reader.boards(frames), frames, step.codes))
         written = [part.codes for part in parts if part.codes is not None]
         return Answers(

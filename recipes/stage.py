@@ -21,12 +21,14 @@ class Stage(LightningModule):
     seed: of all noise drawn in training and validation.
     context_frames: frames of a clip that `show` gives away as known.
     trains: False for a stage that only makes something of clips, in `predict_step`.
+    loaded_from: the file that its weights are of, None where they are not of a file.
     sharded_calls: methods of parts, beside the call itself, that use their weights: trainer.strategy=fsdp
         puts a part's weights together for these and the call.
     """
 
     context_frames = 0
     trains = True
+    loaded_from: Path | None = None
     sharded_calls: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __init__(self, *, seed: int) -> None:
@@ -100,9 +102,11 @@ class Stage(LightningModule):
         Raises:
             CheckpointError: one line: what is missing or broken, and where.
         """
-        from checkpoints.own import CheckpointError, load_model
+        from checkpoints.own import CheckpointError, find_weights, load_model
 
-        model = load_model(Path(path), change)
+        weights = find_weights(Path(path))
+        model = load_model(weights, change)
+        model.loaded_from = weights
         if not isinstance(model, cls):
             raise CheckpointError(f"{path}: holds a {type(model).__name__}, which is no {cls.__name__}")
         return model.eval()

@@ -31,6 +31,10 @@ class Slots(NamedTuple):
     def __len__(self) -> int:
         return self.first.shape[0]
 
+    def part(self, end: int) -> "Slots":
+        """The first places."""
+        return Slots(*(column[:end] for column in self))
+
     def learned(self, targets: Targets, *, context_too: bool) -> Bool[Tensor, " s"]:
         """Places whose tokens are predicted: images, codes or both, with their delimiters.
 

@@ -50,8 +50,9 @@ def middle(channels: int, norm_groups: int, attention: bool) -> nn.Sequential:
 
 
 class ImageEncoder(nn.Module):
-    """(n, 3, h, w) -> (n, latent_channels, h / 2^(levels-1), w / 2^(levels-1)).
+    """(n, 3, h, w) -> (n, latent_channels, i, j), with h = i * patch * 2^(levels-1) and w alike.
 
+    patch: pixels of a side that enter as one.
     widths: channels of each level, full size first. attention_levels: their numbers, 0 = full size.
     """
 
@@ -64,10 +65,12 @@ class ImageEncoder(nn.Module):
         norm_groups: int,
         attention_levels: Sequence[int],
         middle_attention: bool,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         last = len(widths) - 1
-        self.input = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.patch = patch
+        self.input = nn.Conv2d(3 * patch**2, widths[0], 3, padding=1)
         self.levels = nn.ModuleList(
             Level(
                 in_channels=before,
@@ -84,14 +87,14 @@ class ImageEncoder(nn.Module):
         self.output = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
 
     def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n latent i j"]:
-        x = self.input(image)
+        x = self.input(F.pixel_unshuffle(image, self.patch))
         for level in self.levels:
             x = level(x)
         return self.output(F.silu(self.norm(self.middle(x))))
 
 
 class ImageDecoder(nn.Module):
-    """(n, latent_channels, i, j) -> (n, 3, i * 2^(levels-1), j * 2^(levels-1)): the encoder's mirror image.
+    """(n, latent_channels, i, j) -> (n, 3, h, w): the encoder's mirror image.
 
     widths, attention_levels: as the encoder's, full size first; `levels` holds them smallest size first.
     """
@@ -105,9 +108,11 @@ class ImageDecoder(nn.Module):
         norm_groups: int,
         attention_levels: Sequence[int],
         middle_attention: bool,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         last = len(widths) - 1
+        self.patch = patch
         self.input = nn.Conv2d(latent_channels, widths[-1], 3, padding=1)
         self.middle = middle(widths[-1], norm_groups, middle_attention)
         self.levels = nn.ModuleList(
@@ -122,10 +127,10 @@ class ImageDecoder(nn.Module):
             for i in range(last, -1, -1)
         )
         self.norm = group_norm(widths[0], norm_groups)
-        self.output = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.output = nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1)
 
     def forward(self, latents: Float[Tensor, "n latent i j"]) -> Float[Tensor, "n 3 h w"]:
         x = self.middle(self.input(latents))
         for level in self.levels:
             x = level(x)
-        return self.output(F.silu(self.norm(x)))
+        return F.pixel_shuffle(self.output(F.silu(self.norm(x))), self.patch)

@@ -17,6 +17,7 @@ from components.tokenizers.image_coder import ImageDecoder, ImageEncoder
 class VQGAN(nn.Module):
     """A convolutional autoencoder of images with a quantiser at its waist; frames do not see each other.
 
+    patch: pixels of a side that enter as one, 1 in the papers: with 4, a small model trains in half the time.
     channels, multipliers: widths of the levels, full size first; every level but the first halves the size.
     blocks: residual blocks a level, one more in the decoder.
     latent_channels: width at the waist, before a 1x1 convolution to the quantiser's dim.
@@ -30,6 +31,7 @@ class VQGAN(nn.Module):
         self,
         *,
         quantizer: Quantizer,
+        patch: int = 1,
         channels: int = 128,
         multipliers: Sequence[int] = (1, 2, 2, 4, 6),
         blocks: int = 2,
@@ -45,7 +47,7 @@ class VQGAN(nn.Module):
             raise ValueError(f"attention at level {unknown[0]}, but the last level is {len(multipliers) - 1}")
         widths = [channels * multiplier for multiplier in multipliers]
         self.codebook_size = quantizer.codebook_size
-        self.factor = 2 ** (len(widths) - 1)
+        self.factor = patch * 2 ** (len(widths) - 1)
         self.frames_at_once = frames_at_once
         self.encoder = ImageEncoder(
             widths=widths,
@@ -54,6 +56,7 @@ class VQGAN(nn.Module):
             norm_groups=norm_groups,
             attention_levels=attention_levels,
             middle_attention=middle_attention,
+            patch=patch,
         )
         self.quant_conv = nn.Conv2d(latent_channels, quantizer.dim, 1)
         self.quantizer = quantizer
@@ -65,6 +68,7 @@ class VQGAN(nn.Module):
             norm_groups=norm_groups,
             attention_levels=attention_levels,
             middle_attention=middle_attention,
+            patch=patch,
         )
 
     @property

@@ -36,9 +36,9 @@ Images = Int[Tensor, "b f v n"]
 
 
 class Step(NamedTuple):
-    """The next frame, and the codes that were written before it; None where the model writes none."""
+    """The next frame in each view, and the codes that were written before it; None for what was not made."""
 
-    frame: Float[Tensor, "b 3 h w"]
+    frames: Float[Tensor, "b v 3 h w"] | None
     codes: Int[Tensor, "b m"] | None
 
 
@@ -96,7 +96,7 @@ class VideoWorld(WorldModel):
         self.language = None if text_encoder is None else nn.Linear(text_encoder.pooled_dim, decoder.dim)
         self.targets, self.window, self.advance = targets, window, advance
         self.softmax, self.learn_context = softmax, learn_context
-        self.frame_sampling, self.code_sampling = frame_sampling, code_sampling
+        self.samplers = (code_sampling, frame_sampling)
         self.optimizer, self.learning_rate = optimizer, learning_rate
         self.num_codes = 0 if dynamics is None or targets == "frames" else dynamics.num_codes
 
@@ -123,9 +123,11 @@ class VideoWorld(WorldModel):
         """Sums of cross-entropy over the targets that are images and codes, and how many there are."""
         images, codes = self.encoded(clip)
         slots, tokens = self.sequence(images, codes)
+        learned = slots.learned(self.targets, context_too=self.learn_context)
+        end = int(learned.nonzero().max()) + 1  # what comes after the last target changes nothing
+        slots, tokens, learned = slots.part(end), tokens[:, :end], learned[1:end]
         hidden = self.decoder(self.embed(tokens, slots, self.instruction(clip)))[:, :-1]
-        targets, weights = tokens[:, 1:], hidden.new_ones(tokens.shape[0], tokens.shape[1] - 1)
-        learned = slots.learned(self.targets, context_too=self.learn_context)[1:]
+        targets, weights = tokens[:, 1:], hidden.new_ones(len(tokens), end - 1)
         losses, counts = {}, {}
         for name, part in (("frames", "image"), ("codes", "codes")):
             chosen = learned & (slots.of_codes[1:] if part == "codes" else ~slots.of_codes[1:])
@@ -210,9 +212,7 @@ class VideoWorld(WorldModel):
         codes: list[Tensor | None] = [None] * images.shape[1]
         instruction, last, shape = self.instruction(context), videos[0][:, -1], videos[0].shape
         while horizon > 0:
-            made, written = self.step(
-                images, codes, instruction, generator, self.code_sampling, self.frame_sampling
-            )
+            made, written = self.step(images, codes, instruction, generator, self.samplers)
             frames = self.decode(made[:, 0], shape)[:, None]
             new = made[:, None]
             if self.advance > 1 and self.dynamics is not None and written[-1] is not None:
@@ -228,29 +228,32 @@ class VideoWorld(WorldModel):
     @torch.no_grad()
     def next_frame(
         self,
-        context: Float[Tensor, "b t 3 h w"],
+        context: Clip,
         generator: torch.Generator,
         *,
-        temperature: float,
+        temperature: float | None = None,
         replaced: tuple[int, ...] = (),
+        draw: bool = True,
     ) -> Step:
-        """One frame on, of clips of one camera and without language.
+        """One frame on.
 
-        temperature: of codes and frame, 0 = the likeliest.
+        temperature: of codes and frame, 0 = the likeliest; None = as the model samples.
         replaced: which of the last frame's codes, from 0, give way to random ones as they are written.
+        draw: the frame too, not its codes alone.
         """
-        context = context[:, 1 - self.window :]
-        images = self.tokenizer.encode(context).flatten(2)[:, :, None]
-        sampler = NextToken(temperature=temperature)
+        videos = [video[:, 1 - self.window :] for video in views(context)]
+        images = torch.stack([self.tokenizer.encode(video).flatten(2) for video in videos], dim=2)
         known: list[Tensor | None] = [None] * images.shape[1]
-        made, written = self.step(images, known, None, generator, sampler, sampler, replaced)
-        return Step(self.decode(made[:, 0], context.shape), written[-1])
+        samplers = self.samplers if temperature is None else (NextToken(temperature=temperature),) * 2
+        text = self.instruction(context)
+        made, written = self.step(images, known, text, generator, samplers, replaced, draw=draw)
+        frames = [self.decode(view, videos[0].shape) for view in made.unbind(1)] if draw else None
+        return Step(None if frames is None else torch.stack(frames, dim=1), written[-1])
 
     @torch.no_grad()
     def imagine(self, frame: Float[Tensor, "b 3 h w"], codes: Int[Tensor, "b m"]) -> Frames:
         """What the codes of a frame say comes next, decoded by the dynamics model."""
-        if self.dynamics is None:
-            raise ValueError("a model without dynamics has no codes to decode")
+        assert self.dynamics is not None
         return self.dynamics.decode(frame, codes)
 
     def step(
@@ -259,21 +262,20 @@ class VideoWorld(WorldModel):
         codes: list[Int[Tensor, "b m"] | None],
         instruction: Float[Tensor, "b d"] | None,
         generator: torch.Generator,
-        code_sampling: TokenSampler,
-        frame_sampling: TokenSampler,
+        samplers: tuple[TokenSampler, TokenSampler],
         replaced: tuple[int, ...] = (),
+        draw: bool = True,
     ) -> tuple[Int[Tensor, "b v n"], list[Tensor | None]]:
         """The next frame's codes in each view, and the codes of every frame before it.
 
-        codes: of each frame, None where they are still to be written.
+        codes: of each frame, None where they are still to be written. draw: the frame too, not codes alone.
         """
         given = images.shape[1]
-        blank = torch.zeros_like(images[:, :1])
         filler = images.new_zeros(len(images), self.num_codes)
         so_far = torch.stack([filler if c is None else c for c in codes], dim=1)
-        slots, tokens = self.sequence(torch.cat([images, blank], dim=1), so_far)
+        slots, tokens = self.sequence(torch.cat([images, images[:, :1]], dim=1), so_far)
         written = torch.tensor([c is not None for c in codes] + [False])
-        known = torch.where(slots.is_codes, written[slots.frame], slots.frame < given)
+        known = torch.where(slots.is_codes, written[slots.frame], (slots.frame < given) | (not draw))
         last = (slots.is_codes & (slots.frame == given - 1)).nonzero().flatten().tolist()
         is_codes = slots.is_codes.tolist()
         tokens = fill(
@@ -284,7 +286,7 @@ class VideoWorld(WorldModel):
             known,
             slots.first,
             slots.size,
-            lambda place: code_sampling if is_codes[place] else frame_sampling,
+            lambda place: samplers[0 if is_codes[place] else 1],
             generator,
             {last[index] for index in replaced} if last else (),
         )

@@ -63,7 +63,7 @@ class Boards:
 
 
 class Step(NamedTuple):
-    frame: Tensor
+    frames: Tensor
     codes: Tensor | None
 
 
@@ -81,14 +81,15 @@ class Knows:
         self.asked: list[tuple[int, float, tuple[int, ...]]] = []
 
     def next_frame(self, context, generator, *, temperature, replaced=()):
-        assert context.shape[1:] == (1, 3, 32, 32)
-        self.asked.append((len(context), temperature, replaced))
-        boards = self.source.reader.boards(context[:, 0])
+        video = context["video"]
+        assert video.shape[1:] == (1, 3, 32, 32)
+        self.asked.append((len(video), temperature, replaced))
+        boards = self.source.reader.boards(video[:, 0])
         codes = torch.tensor([self.codes(board) for board in boards])
         for index in replaced:
             codes[:, index] = (codes[:, index] + 1) % PASS
         after = np.stack([self.after(b, int(c[0])) for b, c in zip(boards, codes, strict=True)])
-        return Step(self.drawn(after), codes)
+        return Step(self.drawn(after)[:, None], codes)
 
     def codes(self, board: np.ndarray) -> list[int]:
         if line := self.lines.get(board.tobytes()):
@@ -119,7 +120,7 @@ class Copies(Knows):
     """Shows the board as it was, and writes no codes."""
 
     def next_frame(self, context, generator, *, temperature, replaced=()):
-        return Step(context[:, 0], None)
+        return Step(context["video"], None)
 
 
 class PlaysOnWhite(Knows):

@@ -65,11 +65,12 @@ class Writes(Model):
 
     asked = 0
 
-    def next_frame(self, context, generator, *, temperature):
-        assert context.shape[1] == 1
+    def next_frame(self, context, generator, *, temperature, draw):
+        video = context["video"]
+        assert video.shape[1] == 1
         Writes.asked += 1
-        codes = torch.zeros(len(context), 2, dtype=torch.long)
-        return type("Step", (), {"frame": context[:, 0], "codes": codes})
+        codes = torch.zeros(len(video), 2, dtype=torch.long)
+        return type("Step", (), {"frames": video, "codes": codes})
 
     def imagine(self, frame, codes):
         return self.dynamics.decode(frame, codes)

@@ -78,10 +78,10 @@ def test_the_imported_model_is_the_released_one(files, imported):
 
 
 def test_the_imported_model_writes_codes_and_draws_the_next_frame(imported):
-    step = imported.next_frame(VIDEO[:, :1], torch.Generator().manual_seed(0), temperature=1.0)
-    assert step.frame.shape == (2, 3, SIDE, SIDE)
+    step = imported.next_frame({"video": VIDEO[:, :1]}, torch.Generator().manual_seed(0), temperature=1.0)
+    assert step.frames.shape == (2, 1, 3, SIDE, SIDE)
     assert step.codes.shape == (2, 2)
-    assert imported.imagine(step.frame, step.codes).shape == (2, 2, 3, SIDE, SIDE)
+    assert imported.imagine(step.frames[:, 0], step.codes).shape == (2, 2, 3, SIDE, SIDE)
 
 
 def test_without_latent_dynamics_it_has_three_codes_and_says_what_is_fresh(files, tmp_path, capsys):

@@ -34,6 +34,9 @@ class Brightness(nn.Module):
     def encode(self, video):
         return (self.features(video)[..., 0] * 15).round().long()
 
+    def lookup(self, codes):
+        return codes.float()[..., None] / 15
+
     def decode(self, frame, codes):
         return (codes.float() / 15)[:, :, None, None, None].expand(-1, -1, *frame.shape[1:])
 
@@ -161,7 +164,7 @@ def test_a_rollout_is_step_after_step_with_the_codes_it_has_written():
     images = model.tokenizer.encode(context["video"].float().div(255)).flatten(2)[:, :, None]
     codes = [None]
     for number in range(3):
-        made, written = model.step(images[:, -2:], codes[-2:], None, generator, NextToken(), NextToken())
+        made, written = model.step(images[:, -2:], codes[-2:], None, generator, (NextToken(), NextToken()))
         assert all(torch.equal(a, b) for a, b in zip(codes[-2:-1], written[:-1], strict=True))
         images, codes = torch.cat([images, made[:, None]], dim=1), [*codes[:-1], written[-1], None]
         assert torch.equal(frames[:, number], model.decode(made[:, 0], context["video"].shape))
@@ -171,11 +174,12 @@ def test_later_frames_of_an_advance_are_decoded_from_the_codes():
     model = built(advance=3)
     context = model.split(clips())[0]
     frames = model.predict(context, 4, generator=torch.Generator().manual_seed(1))
-    step = model.next_frame(
-        context["video"].float().div(255), torch.Generator().manual_seed(1), temperature=1.0
-    )
-    assert torch.equal(frames[:, 0], step.frame)
-    assert torch.equal(frames[:, 1:3], model.imagine(step.frame, step.codes)[:, 1:])
+    step = model.next_frame(context, torch.Generator().manual_seed(1))
+    assert torch.equal(frames[:, :1], step.frames)
+    assert torch.equal(frames[:, 1:3], model.imagine(step.frames[:, 0], step.codes)[:, 1:])
+    alone = model.next_frame(context, torch.Generator().manual_seed(1), draw=False)
+    assert alone.frames is None
+    assert torch.equal(alone.codes, step.codes)
 
 
 def test_codes_of_the_next_frame_alone_lead_no_further():
@@ -188,7 +192,7 @@ def test_codes_of_the_next_frame_alone_lead_no_further():
 
 def test_replaced_codes_are_random_and_what_follows_goes_on_from_them():
     model = built()
-    context = clips()["video"][:, :1].float().div(255).repeat(20, 1, 1, 1, 1)
+    context = {"video": clips()["video"][:, :1].repeat(20, 1, 1, 1, 1)}
     plain = model.next_frame(context, torch.Generator().manual_seed(1), temperature=0.0)
     changed = model.next_frame(context, torch.Generator().manual_seed(1), temperature=0.0, replaced=(1,))
     assert torch.equal(plain.codes[:, 0], changed.codes[:, 0])
