@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from components.feature_caches import FeatureCache, Reuse
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim import Optimizer
 
 from components.backbones.denoiser import Condition, VideoDenoiser
 from components.clip import Clip, ClipSpec, clip_size
+from components.feature_caches import FeatureCache, Reuse
 from components.finetuning import Finetuning
 from components.flow_path import Velocity
 from components.flow_samplers import FlowSampler
