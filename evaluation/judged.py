@@ -1,4 +1,4 @@
-"""A suite as the measurement of a claim: rollouts of test clips, judged."""
+"""A suite as the measurement of a claim: of rollouts of test clips, or of what it asks the model itself."""
 
 from functools import reduce
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from checkpoints.build import build
 from components.randomness import mix
 from datamodules.held_out import HeldOutLoader
-from evaluation import Suite
+from evaluation import Asking, Report, Suite
 
 
 class Judged:
@@ -43,14 +43,10 @@ class Judged:
         return tuple(self.name + value for value in self.values)
 
     def __call__(self, model: Any) -> dict[str, float]:
+        use(model, self.use)
         config, known = model.hparams, model.context_frames
         horizon = self.horizon or config["clip"]["num_frames"] - known
         source = build(config["data"] | {"num_frames": known + horizon} | self.data)
-        for key, value in self.use.items():
-            *parents, leaf = key.split(".")
-            owner = reduce(getattr, parents, model)
-            getattr(owner, leaf)  # or it is not there
-            setattr(owner, leaf, value)
         self.suite.reset()
         test = HeldOutLoader(source.split("test"), batch_size=self.batch_size, num_clips=self.clips)
         for number, clip in enumerate(test):
@@ -60,3 +56,34 @@ class Judged:
             self.suite.update(torch.stack(made, dim=1), truth, clip)
         found = self.suite.compute().values
         return {self.name + value: found[value] for value in self.values}
+
+
+class Asked:
+    """Values of a suite that asks the model itself, each told as `name` + it.
+
+    use: attributes of the model while it is asked, as history_noise.test, by dotted names.
+    """
+
+    def __init__(
+        self, *, suite: Asking, metrics: list[str], name: str = "", use: dict[str, Any] | None = None
+    ) -> None:
+        self.suite, self.values, self.name, self.use = suite, metrics, name, use or {}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(self.name + value for value in self.values)
+
+    def __call__(self, model: Any) -> dict[str, float]:
+        use(model, self.use)
+        found = self.suite(model)
+        values = found.values if isinstance(found, Report) else found
+        return {self.name + value: values[value] for value in self.values}
+
+
+def use(model: Any, changes: dict[str, Any]) -> None:
+    """Set attributes of a model and its parts, by dotted names; each has to be there."""
+    for key, value in changes.items():
+        *parents, leaf = key.split(".")
+        owner = reduce(getattr, parents, model)
+        getattr(owner, leaf)
+        setattr(owner, leaf, value)

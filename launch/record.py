@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from launch.options import run_command
+from launch.options import read_options, run_command
 from launch.presets import kinds
 from launch.problems import CommandError, Problem, did_you_mean, names
 
@@ -52,6 +52,16 @@ def main(tokens: list[str]) -> int:
     own = [token for token in tokens if token.startswith("env.")]
     others = [token for token in tokens if token not in own]
     return run_command(RecordOptions, "record.py", others, lambda options: write_recording(options, own))
+
+
+def read(tokens: list[str]) -> tuple[RecordOptions, list[str]]:
+    """What is to be recorded, and what is changed in the environment.
+
+    Raises:
+        CommandError: a mistake in the tokens.
+    """
+    own = [token for token in tokens if token.startswith("env.")]
+    return read_options(RecordOptions, [token for token in tokens if token not in own]), own
 
 
 def write_recording(options: RecordOptions, changes: list[str]) -> None:

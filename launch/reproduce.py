@@ -54,6 +54,7 @@ def reproduce(options: ReproduceOptions) -> int:
     from launch.claims.reading import claim_names, folder_of, read_claims
     from launch.claims.results import circumstances, judge, report, write
     from launch.claims.run_arms import run_arms, taken
+    from launch.record import read, write_recording
 
     claims = read_claims(options.recipe, options.claim)
     arms = arms_of(claims, options.recipe, options.seeds, options.run_dir / options.recipe)
@@ -67,6 +68,8 @@ def reproduce(options: ReproduceOptions) -> int:
     minutes = sum(claim.minutes for claim in claims) * options.seeds / 3 * 2 / cores * (1 - done / len(each))
     print(f"{len(claims)} claims, {len(each)} arms, {done} finished before; {cores} at a time")
     print(f"about {minutes:.0f} minutes; writing to {options.run_dir / options.recipe}", flush=True)
+    for tokens in dict.fromkeys(tuple(claim.record) for claim in claims if claim.record):
+        write_recording(*read(list(tokens)))
     failed = run_arms(each, cores=cores, show=Screen(len(each)).show)
     words = [f"recipe={options.recipe}", *([f"claim={options.claim}"] if options.claim else [])]
     around = circumstances(f"python reproduce.py {' '.join(words)} seeds={options.seeds}", cores)

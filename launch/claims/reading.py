@@ -2,6 +2,7 @@
 
 covers_modes:                             # the claim's name on the command line
   says: A VAE covers both turns.          # what the paper says, in words
+  record: {out: data/table, policy: expert, episodes: 100} # optional: what record.py is asked for, before all
   common: {data: fork, trainer.max_steps: 600}             # overrides of all variants
   variants: {vae: {variant: vae}, deterministic: {variant: deterministic_l1}}
   after: {longer: vae}                    # optional: `longer` starts from the weights of `vae`
@@ -27,6 +28,7 @@ from launch.run import prepare
 FILE = "claims.yaml"
 KEYS: dict[str, tuple[type, ...]] = {
     "says": (str,),
+    "record": (dict,),
     "common": (dict,),
     "variants": (dict,),
     "after": (dict,),
@@ -34,7 +36,7 @@ KEYS: dict[str, tuple[type, ...]] = {
     "expect": (str,),
     "minutes": (int, float),
 }
-OPTIONAL = ("common", "after")
+OPTIONAL = ("record", "common", "after")
 TYPES = {str: "text", dict: "keys with values", list: "a list", int: "a number"}
 OWN_WORDS = ("recipe", "resume", "run_dir", "weights", "stage", "help", "dry")  # not for a claim to set
 
@@ -49,10 +51,15 @@ class Measurement(Protocol):
 
 @dataclass(frozen=True)
 class Claim:
-    """One experiment. variants: overrides by name. metrics: all that the measures return."""
+    """One experiment.
+
+    record: tokens of record.py for the data that it trains on; none where the data is there.
+    variants: overrides by name. metrics: all that the measures return.
+    """
 
     name: str
     says: str
+    record: list[str]
     variants: dict[str, dict[str, Any]]
     after: dict[str, str]
     measures: list[dict[str, Any]]
@@ -180,8 +187,31 @@ def _read(recipe: str, name: str, raw: dict[str, Any]) -> tuple[Claim | None, li
     if metrics:
         unknown = [n for n in expect.names if n not in known]
         problems += [Problem("expect", f"no such result: {n}{did_you_mean(n, known)}") for n in unknown]
-    after = raw.get("after", {})
-    return Claim(name, raw["says"], variants, after, measures, metrics, expect, raw["minutes"]), problems
+    record = [f"{key}={value}" for key, value in raw.get("record", {}).items()]
+    problems += _recording(record) if record else []
+    claim = Claim(
+        name=name,
+        says=raw["says"],
+        record=record,
+        variants=variants,
+        after=raw.get("after", {}),
+        measures=measures,
+        metrics=metrics,
+        expect=expect,
+        minutes=raw["minutes"],
+    )
+    return claim, problems
+
+
+def _recording(tokens: list[str]) -> list[Problem]:
+    """What record.py would say."""
+    from launch.record import read
+
+    try:
+        read(tokens)
+    except CommandError as error:
+        return [Problem(f"record: {p.path}", p.message) for p in error.problems]
+    return []
 
 
 def _overrides(recipe: str, changes: dict[str, Any]) -> list[Problem]:
