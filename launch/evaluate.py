@@ -22,7 +22,10 @@ class EvaluateOptions:
             "help": "video, physics, long, recall, language, needle, codes, go, control; suite.KEY=VALUE"
         }
     )
-    ckpt: Path | None = field(default=None, metadata={"help": "a run folder, a checkpoint or an export"})
+    ckpt: str | None = field(
+        default=None,
+        metadata={"help": "a run folder, a checkpoint or an export; a,b,c makes one table of several"},
+    )
     videos: Path | None = field(default=None, metadata={"help": "a folder of generated videos instead"})
     reference: Path | None = field(default=None, metadata={"help": "the true videos of the same names"})
     split: str = field(default="test", metadata={"help": "contexts from train, val or test"})
@@ -87,21 +90,62 @@ def evaluate(options: EvaluateOptions, changes: list[str], of_model: list[str]) 
         if alone:
             reports = {"test": _asked(suite, None)}
         elif options.ckpt is not None:
-            reports = of_checkpoint(options, node, of_model)
+            reports = of_checkpoints(options, node, of_model)
         else:
             reports = of_folders(options, node)
     except (CheckpointError, SourceError) as error:
         path = "ckpt" if isinstance(error, CheckpointError) else "data"
         raise CommandError([Problem(path, str(error))]) from error
-    folder = options.out or (options.ckpt or options.videos or Path("runs")) / "evaluation"
+    several = options.ckpt is not None and len(paths_in(options.ckpt)) > 1
+    beside = options.videos or Path("runs" if several or options.ckpt is None else options.ckpt)
+    folder = options.out or beside / "evaluation"
     asked = {key: str(value) for key, value in vars(options).items() if value is not None}
     asked |= dict(token.split("=", 1) for token in of_model)
     record(options.suite, asked, reports, folder)
     return folder
 
 
-def of_checkpoint(
+def of_checkpoints(
     options: EvaluateOptions, node: dict[str, Any], of_model: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Reports by group and predictor; of several checkpoints each is a column by its name.
+
+    Baselines are those of the first checkpoint, and of later ones that were trained on other clips.
+    """
+    from checkpoints.own import read_weights
+
+    assert options.ckpt is not None
+    paths = paths_in(options.ckpt)
+    if len(paths) == 1:
+        return of_checkpoint(paths[0], options, node, of_model)
+    seen: list[Any] = []
+    merged: dict[str, dict[str, Any]] = {}
+    datas = [read_weights(path)[0].get("data") for path in paths]  # a broken one is told before all work
+    for name, path, data in zip(short_names(paths), paths, datas, strict=True):
+        for group, by_predictor in of_checkpoint(path, options, node, of_model).items():
+            mine = {name: by_predictor.pop("model")}
+            others = {f"{key} ({name})" if seen else key: report for key, report in by_predictor.items()}
+            merged.setdefault(group, {}).update(mine | ({} if data in seen else others))
+        seen.append(data)
+    return merged
+
+
+def paths_in(text: str) -> list[Path]:
+    """Paths between commas; a path that is there may hold commas."""
+    return [Path(text)] if Path(text).exists() else [Path(part.strip()) for part in text.split(",")]
+
+
+def short_names(paths: list[Path]) -> list[str]:
+    """The shortest ends of paths that tell them apart."""
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        ends = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(ends)) == len(ends):
+            return ends
+    return [f"{path} ({number})" for number, path in enumerate(paths, start=1)]
+
+
+def of_checkpoint(
+    path: Path, options: EvaluateOptions, node: dict[str, Any], of_model: list[str]
 ) -> dict[str, dict[str, Any]]:
     """Reports by group and predictor: the checkpoint, copy last, constant velocity, the training mean."""
     import torch
@@ -115,11 +159,10 @@ def of_checkpoint(
     from recipes.stage import Stage
     from recipes.world_model import WorldModel
 
-    assert options.ckpt is not None
     suite = build(node)
     if not isinstance(suite, Suite):  # it asks the model itself, which need not be one of video
-        return {"test": _asked(suite, load_changed(Stage, options.ckpt, of_model))}
-    model = load_changed(WorldModel, options.ckpt, of_model)
+        return {"test": _asked(suite, load_changed(Stage, path, of_model))}
+    model = load_changed(WorldModel, path, of_model)
     config: dict[str, Any] = dict(model.hparams)
     if options.context_frames is not None:
         model.context_frames = options.context_frames

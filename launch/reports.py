@@ -27,27 +27,28 @@ def record(suite: str, asked: dict[str, str], reports: dict[str, dict[str, Any]]
         table = Table(
             Column("", no_wrap=True), *by_predictor, title=f"{suite}: {group}", title_justify="left"
         )
-        for metric in dict.fromkeys(m for report in by_predictor.values() for m in report.values):
-            cells = [report.values.get(metric) for report in by_predictor.values()]
-            table.add_row(metric, *("-" if cell is None else f"{cell:.4g}" for cell in cells))
+        for row in rows(by_predictor):
+            table.add_row(*row)
         Console().print(table)
         for note in dict.fromkeys(note for report in by_predictor.values() for note in report.notes):
             about = [name for name, report in by_predictor.items() if note in report.notes]
             print(f"  note{'' if len(about) == len(by_predictor) else ' on ' + ', '.join(about)}: {note}")
+        showing = [name for name, r in by_predictor.items() if r.pictures or r.videos or r.files]
         for predictor, report in by_predictor.items():
+            own = f"{predictor}/" if len(showing) > 1 else ""
             for metric, value in report.values.items():
                 writer.add_scalar(f"{suite}/{group}/{metric}/{predictor}", value)
             for name, given in report.pictures.items():
                 image = given if given.dtype == torch.uint8 else given.clamp(0, 1).mul(255).round().byte()
-                writer.add_image(f"{suite}/{name}", image)
-                write_png(_within(folder / suite, f"{name}.png"), image)
+                writer.add_image(f"{suite}/{own}{name}", image)
+                write_png(_within(folder / suite, f"{own}{name}.png"), image)
             for name, video in report.videos.items():
                 shown = enlarge(video)
-                write_mp4(_within(folder / suite, f"{name}.mp4"), shown, VIDEO_FPS)
-                moving = gif_summary(f"{suite}/{name}", gif_bytes(shown, VIDEO_FPS), *shown.shape[-2:])
+                write_mp4(_within(folder / suite, f"{own}{name}.mp4"), shown, VIDEO_FPS)
+                moving = gif_summary(f"{suite}/{own}{name}", gif_bytes(shown, VIDEO_FPS), *shown.shape[-2:])
                 writer._get_file_writer().add_summary(moving)
             for name, text in report.files.items():
-                _within(folder / suite, name).write_text(text)
+                _within(folder / suite, f"{own}{name}").write_text(text)
         for metric in dict.fromkeys(m for report in by_predictor.values() for m in report.curves):
             curves = {name: r.curves[metric] for name, r in by_predictor.items() if metric in r.curves}
             picture = draw_curves(curves, title=f"{metric}, {group}", x="predicted frame", y=metric)
@@ -65,6 +66,34 @@ def record(suite: str, asked: dict[str, str], reports: dict[str, dict[str, Any]]
         for group, by_predictor in reports.items()
     }
     (folder / f"{suite}.json").write_text(json.dumps({"options": asked, "groups": found}, indent=1))
+    (folder / f"{suite}.md").write_text("".join(map(markdown, reports, reports.values())))
+
+
+def rows(by_predictor: dict[str, Any]) -> list[list[str]]:
+    """A line a metric: its name and a cell for each predictor, with the interval where there is one."""
+    metrics = list(dict.fromkeys(m for report in by_predictor.values() for m in report.values))
+    ends = {metric + end for metric in metrics for end in ("_low", "_high") if f"{metric}_low" in metrics}
+    return [
+        [metric, *(_cell(report.values, metric) for report in by_predictor.values())]
+        for metric in metrics
+        if metric not in ends
+    ]
+
+
+def markdown(group: str, by_predictor: dict[str, Any]) -> str:
+    """The same as a table of Markdown."""
+    head = ["", *by_predictor]
+    lines = [head, ["---"] * len(head), *rows(by_predictor)]
+    return f"{group}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+
+
+def _cell(values: dict[str, float], metric: str) -> str:
+    if metric not in values:
+        return "-"
+    told = f"{values[metric]:.4g}"
+    if f"{metric}_low" not in values:
+        return told
+    return f"{told} [{values[f'{metric}_low']:.2g}, {values[f'{metric}_high']:.2g}]"
 
 
 def _within(folder: Path, name: str) -> Path:

@@ -26,6 +26,7 @@ MISTAKES = {
     ),
     "toy.variants.good: data": ({"variants": {"good": {"data": "frok"}, "bad": {}}}, "did you mean fork?"),
     "toy.variants.good.seed": ({"variants": {"good": {"seed": 1}, "bad": {}}}, "is set by reproduce.py"),
+    "toy.record: episods": ({"record": {"out": "x", "episods": 3}}, "did you mean episodes?"),
     "toy.after.good": ({"after": {"good": "best"}}, "no such variant: best"),
     "toy.after.bad": ({"after": {"bad": "good", "good": "bad"}}, "goes in a circle"),
     "toy.measure": ({"measure": {"_component_": "evaluation.nothing.At"}}, "no such component"),

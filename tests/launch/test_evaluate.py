@@ -29,6 +29,37 @@ def test_a_checkpoint_is_judged_beside_the_baselines(exported, suite, tmp_path, 
     assert f"{suite}.json" in capsys.readouterr().out
 
 
+def test_several_checkpoints_are_columns_of_one_table(exported, tmp_path, capsys):
+    import shutil
+
+    other = shutil.copytree(exported, tmp_path / "other" / "model")
+    tokens = ["suite=long", f"out={tmp_path / 'out'}", "clips=2", "batch_size=2", "suite.horizon=1.0"]
+    assert main([f"ckpt={exported},{other}", *tokens]) == 0
+    found = json.loads((tmp_path / "out" / "long.json").read_text())["groups"]["test"]
+    names = [f"{exported.parent.name}/model", "other/model"]
+    assert next(iter(found)) == names[0]
+    assert list(found)[-1] == names[1]
+    assert list(found)[1:-1] == ["copy last", "constant velocity", "training mean"]  # of the same clips, once
+    assert found[names[0]]["values"]["first_psnr"] == found[names[1]]["values"]["first_psnr"]
+    table = (tmp_path / "out" / "long.md").read_text().splitlines()
+    assert table[2] == f"|  | {' | '.join(found)} |"
+    (other / "model.safetensors").write_text("broken")
+    capsys.readouterr()
+    assert main([f"ckpt={exported},{other}", *tokens]) == 2
+    assert "not a readable safetensors file" in capsys.readouterr().err
+
+
+def test_an_interval_stands_beside_its_value():
+    from evaluation import Report
+    from launch.reports import rows
+
+    report = Report(values={"success": 0.25, "success_low": 0.171, "success_high": 0.3432, "steps": 20.0})
+    assert rows({"a": report, "b": Report(values={"steps": 3.0})}) == [
+        ["success", "0.25 [0.17, 0.34]", "-"],
+        ["steps", "20", "3"],
+    ]
+
+
 def test_a_suite_for_other_clips_says_so_in_a_line(exported, tmp_path, capsys):
     assert main([f"ckpt={exported}", "suite=recall", f"out={tmp_path}", "clips=2"]) == 2
     said = capsys.readouterr().err
