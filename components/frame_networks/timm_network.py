@@ -1,5 +1,7 @@
 """A network of timm, up to its pooled features."""
 
+from typing import cast
+
 import timm
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ class TimmNetwork(nn.Module):
         if not timm.is_model(name):
             raise ValueError(f"timm has no model {name}; timm.list_models() tells what there is")
         self.network = timm.create_model(name, pretrained=pretrained, in_chans=in_channels, num_classes=0)
-        self.dim: int = self.network.num_features
+        self.dim = cast(int, self.network.num_features)
 
     def forward(self, pictures: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         return self.network(2.0 * pictures - 1.0)

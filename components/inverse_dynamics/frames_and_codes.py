@@ -51,7 +51,7 @@ class FramesAndCodes(nn.Module):
         if (self.reads_frames and frames is None) or (self.reads_codes and codes is None):
             raise ValueError("this inverse dynamics reads what it was not given: frames or codes")
         rows = []
-        if self.frames is not None and self.of_frames is not None:
+        if self.frames is not None and self.of_frames is not None and frames is not None:
             rows.append(self.of_frames(self.frames(frames))[:, None])
         if self.reads_codes:
             rows.append(self.of_codes(codes) + self.horizons)
