@@ -2,14 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datamodules import SourceError
 from datamodules.lerobot_episodes import (
     KeptEpisode,
     Stats,
@@ -19,6 +17,7 @@ from datamodules.lerobot_episodes import (
     pooled,
     read_kept,
 )
+from datamodules.recordings import claim, write_whole
 
 EPISODES_PER_FILE = 100
 _FILES_PER_CHUNK = 1000
@@ -41,7 +40,7 @@ class LeRobotWriter:
     state_names, action_names: of each number.  made_by: all that the episodes depend on, by which a writer
     knows its folder again.
 
-    Raises SourceError where root holds anything else.
+    Raises SourceError where root holds anything else, or another recording is writing to it.
     Source: LeRobotDataset v3.0, as `lerobot` 0.4 writes it.
     """
 
@@ -62,8 +61,12 @@ class LeRobotWriter:
         self.episodes = self.frames = self.files = 0
         self.tasks: dict[str, int] = {}
         self.stats: dict[str, Stats] = {}
-        self._claim(made_by)
+        self._claimed = claim(root, "meta/recording.json", made_by)
         self._go_on()
+
+    def close(self) -> None:
+        """Let other recordings have the folder."""
+        self._claimed.close()
 
     def missing(self, count: int) -> list[int]:
         """Which of the first `count` episodes are neither joined nor waiting."""
@@ -86,20 +89,6 @@ class LeRobotWriter:
 
     def _waiting(self) -> list[Path]:
         return sorted((self.root / "unjoined").glob("*.npz"))
-
-    def _claim(self, made_by: dict[str, Any]) -> None:
-        """Make the folder this recording's, or see that it is."""
-        file, made_by = self.root / "meta" / "recording.json", json.loads(json.dumps(made_by))
-        if file.is_file():
-            before = json.loads(file.read_text())
-            changed = [key for key in {**before, **made_by} if before.get(key) != made_by.get(key)]
-            if changed:
-                told = ", ".join(f"{key}={before.get(key)}" for key in changed)
-                raise SourceError(f"{self.root} was recorded with {told}; take another folder")
-        elif self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-            raise SourceError(f"{self.root} is there and is no recording; take another folder")
-        else:
-            _write(file, lambda path: path.write_text(json.dumps(made_by, indent=4)))
 
     def _go_on(self) -> None:
         """Take up what is joined; drop what a killed recording has left half done."""
@@ -144,7 +133,7 @@ class LeRobotWriter:
         for camera in self.cameras:
             videos = [episode.videos[camera.rpartition(".")[2]] for episode in kept]
             place = self._place(_VIDEO.replace("{video_key}", camera))
-            _write(self.root / place, partial(join_videos, videos, fps=self.fps))
+            write_whole(self.root / place, partial(join_videos, videos, fps=self.fps))
         rows: list[dict[str, Any]] = []
         tables: list[Any] = []
         begun = self.frames
@@ -154,9 +143,9 @@ class LeRobotWriter:
             self._count(rows[-1])
             task = self.tasks[episode.text]
             tables.append(frame_table(episode, index=index, first=first, task_index=task, fps=self.fps))
-        _write(self.root / self._place(_DATA), partial(_write_tables, tables=tables))
+        write_whole(self.root / self._place(_DATA), partial(_write_tables, tables=tables))
         table = pa.Table.from_pylist(rows)
-        _write(self.root / self._place(_EPISODES), lambda path: pq.write_table(table, path))
+        write_whole(self.root / self._place(_EPISODES), lambda path: pq.write_table(table, path))
         self.files += 1
         self._write_meta()
         for file in waiting:
@@ -200,9 +189,9 @@ class LeRobotWriter:
             "features": self._features(),
         }
         meta = self.root / "meta"
-        _write(meta / "stats.json", lambda path: path.write_text(json.dumps(stats, indent=4)))
-        _write(meta / "tasks.parquet", lambda path: tasks.to_parquet(path))
-        _write(meta / "info.json", lambda path: path.write_text(json.dumps(info, indent=4)))
+        write_whole(meta / "stats.json", lambda path: path.write_text(json.dumps(stats, indent=4)))
+        write_whole(meta / "tasks.parquet", lambda path: tasks.to_parquet(path))
+        write_whole(meta / "info.json", lambda path: path.write_text(json.dumps(info, indent=4)))
 
     def _features(self) -> dict[str, Any]:
         features: dict[str, Any] = {}
@@ -236,11 +225,3 @@ def _write_tables(path: Path, tables: list[Any]) -> None:
     with pq.ParquetWriter(path, tables[0].schema) as writer:
         for table in tables:
             writer.write_table(table)
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file that is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    write(unfinished)
-    unfinished.replace(path)

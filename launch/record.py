@@ -1,4 +1,4 @@
-"""The record script: someone acts in an environment, and what is seen becomes a LeRobotDataset."""
+"""The record script: someone acts in an environment, and what is seen becomes a data set."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from launch.presets import kinds
 from launch.problems import CommandError, Problem, did_you_mean, names
 
 if TYPE_CHECKING:
+    from datamodules.calvin_writer import CalvinWriter
     from datamodules.lerobot_writer import LeRobotWriter
     from environments.workers import Workers
     from launch.recorder import Tally
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _AHEAD = 2  # episodes that a process is told of at a time: none waits until its answer is fetched
 _ATTEMPTS = 3  # at an episode in which the environment's process dies
+_FORMATS = {"lerobot": "a LeRobotDataset v3.0", "calvin": "a folder in CALVIN's layout"}
 
 
 @dataclass
@@ -27,6 +29,9 @@ class RecordOptions:
     """What to record."""
 
     out: Path = field(metadata={"help": "folder to write to; goes on where it holds a part of the same"})
+    format: Literal["lerobot", "calvin"] = field(
+        default="lerobot", metadata={"help": "lerobot, or calvin: a file a frame"}
+    )
     env: str = field(default="play_table", metadata={"help": "where to act; env.KEY=VALUE changes it"})
     policy: Literal["expert", "random", "mixed"] = field(
         default="expert", metadata={"help": "who acts: expert, random, or mixed, which is both"}
@@ -74,8 +79,8 @@ def write_recording(options: RecordOptions, changes: list[str]) -> None:
     if tally.episodes:
         done = f"{tally.episodes} episodes, {tally.successes} with success"
         print(f"recorded {done}; {tally.frames:,} frames, {tally.rate:,.0f} frames/s a core")
-    print(f"wrote {options.out}, a LeRobotDataset v3.0 of {total} episodes")
-    print(f"train:     python train.py recipe=savp data=lerobot data.root={options.out}")
+    print(f"wrote {options.out}, {_FORMATS[options.format]} of {total} episodes")
+    print(f"train:     python train.py recipe=savp data={options.format} data.root={options.out}")
 
 
 def record(options: RecordOptions, changes: list[str]) -> tuple["Tally", int]:
@@ -85,6 +90,7 @@ def record(options: RecordOptions, changes: list[str]) -> tuple["Tally", int]:
         CommandError: the environment or the folder cannot be had, or an episode fails.
     """
     from datamodules import SourceError
+    from datamodules.calvin_writer import keep_frames
     from environments import UnavailableError
     from environments.workers import Workers
     from launch.recorder import Recorder, undisturbed
@@ -106,6 +112,7 @@ def record(options: RecordOptions, changes: list[str]) -> tuple["Tally", int]:
             if getattr(env, "expert", None) is None and options.policy != "random":
                 raise CommandError([Problem("policy", f"{options.env} has no expert; take policy=random")])
             tasks = list(env.tasks())
+            keep = partial(keep_frames, state_names=tuple(env.state_names))
             writer = open_writer(options, env, made_by)
     except UnavailableError as error:
         raise CommandError([Problem(f"env={options.env}", str(error))]) from error
@@ -119,6 +126,7 @@ def record(options: RecordOptions, changes: list[str]) -> tuple["Tally", int]:
         root=options.out,
         fps=writer.fps,
         seed=options.seed,
+        keep=keep if options.format == "calvin" else None,
     )
     missing = deque(writer.missing(options.episodes))
     workers = Workers(partial(undisturbed, recorder), min(options.processes, len(missing)))
@@ -126,6 +134,7 @@ def record(options: RecordOptions, changes: list[str]) -> tuple["Tally", int]:
         return watched(writer, options.episodes, played(workers, missing)), writer.episodes
     finally:
         workers.close()
+        writer.close()
 
 
 def environment(name: str, changes: list[str]) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -170,15 +179,16 @@ def policy_of(options: RecordOptions) -> "Policy":
     return known[options.policy]
 
 
-def open_writer(options: RecordOptions, env: Any, made_by: dict[str, Any]) -> "LeRobotWriter":
+def open_writer(options: RecordOptions, env: Any, made_by: dict[str, Any]) -> "LeRobotWriter | CalvinWriter":
     """The writer of a folder for what this environment shows."""
+    from datamodules.calvin_writer import CalvinWriter
     from datamodules.lerobot_writer import LeRobotWriter
 
     first, _ = env.reset(seed=options.seed, options={"task": next(iter(env.tasks()))})
-    return LeRobotWriter(
+    make = CalvinWriter if options.format == "calvin" else partial(LeRobotWriter, robot=options.env)
+    return make(
         root=options.out,
         fps=int(env.metadata["render_fps"]),
-        robot=options.env,
         cameras={name: seen.shape[:2] for name, seen in first.items() if name != "state"},
         state_names=tuple(env.state_names),
         action_names=tuple(env.action_names),
@@ -218,7 +228,7 @@ def played(workers: "Workers", waiting: deque[int]) -> "Iterator[Tally]":
                 mine.popleft()
 
 
-def watched(writer: "LeRobotWriter", count: int, tallies: "Iterator[Tally]") -> "Tally":
+def watched(writer: "LeRobotWriter | CalvinWriter", count: int, tallies: "Iterator[Tally]") -> "Tally":
     """Join episodes as they come, up to `count`, showing how far it is; returns their sum."""
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -44,7 +44,8 @@ def undisturbed(make: Callable[[], "Recorder"]) -> "Recorder":
 class Recorder:
     """Plays episodes for the writer of a folder; episode i depends on i and the seed alone.
 
-    env: builds the environment.  tasks: they take turns.  fps: frames a second.
+    env: builds the environment.  tasks: they take turns.  fps: frames a second.  keep: leaves an episode for
+    the writer, given the folder, the episode's number, the episode, and the task by name.
     """
 
     def __init__(
@@ -56,21 +57,28 @@ class Recorder:
         root: Path,
         fps: int,
         seed: int,
+        keep: Callable[[Path, int, RecordedEpisode, str], None] | None = None,
     ) -> None:
         self.make, self.policy, self.tasks = env, policy, tasks
         self.root, self.fps, self.seed = root, fps, seed
+        self.keep = keep or self._keep_for_lerobot
         self.env = env()
 
     def record(self, index: int) -> Tally:
         """Play an episode and keep it."""
         began = time.process_time()
-        episode = self._play(self.tasks[index % len(self.tasks)], mix(self.seed, index) % 2**31)
-        keep_episode(self.root, index, episode, fps=self.fps)
+        task = self.tasks[index % len(self.tasks)]
+        episode = self._play(task, mix(self.seed, index) % 2**31)
+        self.keep(self.root, index, episode, task)
         success = int(episode.success[-1])
         return Tally(1, len(episode.states), success, time.process_time() - began)
 
     def close(self) -> None:
         self.env.close()
+
+    def _keep_for_lerobot(self, root: Path, index: int, episode: RecordedEpisode, task: str) -> None:
+        """Its text names the task."""
+        keep_episode(root, index, episode, fps=self.fps)
 
     def _play(self, task: str, seed: int) -> RecordedEpisode:
         observation, info = self.env.reset(seed=seed, options={"task": task})

@@ -183,6 +183,7 @@ def test_a_killed_writer_leaves_whole_episodes_and_the_next_one_goes_on(folder, 
     assert again.missing(7) == [4, 5, 6]
     assert json.loads((root / "meta/info.json").read_text())["total_episodes"] == 3
     assert len(list((root / "data").rglob("*"))) == 2
+    again.close()
     write(root, [4, 5, 6])
     assert contents(root) == contents(folder)
 
@@ -205,6 +206,7 @@ def test_more_episodes_go_into_further_files(folder, tmp_path):
     first.join(4)
     assert json.loads((root / "meta/info.json").read_text())["total_episodes"] == 4
     assert not (root / "unjoined").exists()
+    first.close()
     write(root, range(4, 7))
     stats = json.loads((root / "meta/stats.json").read_text())
     assert stats == json.loads((folder / "meta/stats.json").read_text())
@@ -218,3 +220,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     write(tmp_path / "mine", [0])
     with pytest.raises(SourceError, match="was recorded with seed=0; take another folder"):
         writer(tmp_path / "mine", seed=1)
+
+
+def test_two_recordings_into_one_folder_at_once_are_refused(tmp_path):
+    first = writer(tmp_path / "mine")
+    with pytest.raises(SourceError, match="mine: another recording is writing to it; wait until it ends"):
+        writer(tmp_path / "mine")
+    first.close()
+    assert writer(tmp_path / "mine").missing(1) == [0]

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 import datamodules.lerobot_writer
+from datamodules import SourceError
+from datamodules.calvin import Calvin
+from datamodules.calvin_writer import keep_frames
 from datamodules.lerobot import LeRobot
 from environments import UnavailableError
 from environments.workers import Crashed, Failed
@@ -222,3 +225,63 @@ def test_a_folder_of_another_recording_is_left_alone(tmp_path, capsys):
     open_writer(Options(out=tmp_path / "out", env="small"), SmallWorld(cameras=["static"]), made_by)
     assert main(["env=small", "policy=random", f"out={tmp_path / 'out'}"]) == 2
     assert "was recorded with policy=expert, seed=5; take another folder" in capsys.readouterr().err
+
+
+def test_in_calvins_layout_killed_and_gone_on_with_equals_at_once(tmp_path, capsys):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    out = tmp_path / "killed"
+    tokens = ["format=calvin", "env=small", "episodes=11", f"out={out}", f"env.hold={marks}", "env.limit=8"]
+    command = [sys.executable, "-c", SCRIPT, *tokens, "processes=2"]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 300
+        while len(list(marks.iterdir())) < 8:
+            assert running.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert main(["format=calvin", "env=small", f"out={out}"]) == 2
+        assert "another recording is writing to it; wait until it ends" in capsys.readouterr().err
+    finally:
+        running.kill()
+        running.wait()
+    (marks / "go").touch()
+    assert main([*tokens, "processes=1"]) == 0
+    said = capsys.readouterr().out
+    assert f"wrote {out}, a folder in CALVIN's layout of 11 episodes" in said
+    assert f"python train.py recipe=savp data=calvin data.root={out}" in said
+    assert 0 < int(said.partition("recorded ")[2].split()[0]) < 11  # the others were there
+
+    make = partial(SmallWorld, cameras=["static", "wrist"], hold=str(marks), limit=8)
+    made_by = {"env": "small", "env.cameras": ["static", "wrist"], "env.hold": str(marks), "env.limit": 8}
+    once = Options(out=tmp_path / "once", env="small", format="calvin")
+    writer = open_writer(once, make(), made_by | {"policy": "expert", "seed": 0})
+    recorder = Recorder(
+        env=make,
+        policy=Expert(),
+        tasks=["left", "right"],
+        root=once.out,
+        fps=10,
+        seed=0,
+        keep=partial(keep_frames, state_names=SmallWorld.state_names),
+    )
+    watched(writer, 11, map(recorder.record, writer.missing(11)))
+    writer.close()
+    assert contents(out) == contents(once.out)
+    source = Calvin(root=str(out), num_frames=4, height=16, width=9, camera="gripper", state_key="all")
+    assert source.spec().state_names == SmallWorld.state_names
+    for split in ("train", "val", "test"):
+        clips = source.split(split)
+        for clip in (clips[i] for i in range(len(clips))):
+            task = clip["text"].removeprefix("go ")
+            assert np.array_equal(clip["actions"].numpy(), [expert(None, task)] * 3)
+            bright = clip["video"].numpy().min(axis=1)[:, 8].argmax(axis=1)
+            assert np.array_equal(bright, np.clip(np.round(clip["state"][:, 0].numpy()), 0, 8))
+
+
+@pytest.mark.parametrize(("first", "second"), [("lerobot", "calvin"), ("calvin", "lerobot")])
+def test_a_folder_of_the_other_format_is_left_alone(tmp_path, first, second):
+    world = SmallWorld(cameras=["static"])
+    open_writer(Options(out=tmp_path / "out", env="small", format=first), world, {}).close()
+    with pytest.raises(SourceError, match="is there and is no recording; take another folder"):
+        open_writer(Options(out=tmp_path / "out", env="small", format=second), world, {})
