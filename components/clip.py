@@ -42,6 +42,7 @@ class ClipSpec:
 
     num_frames, height, width: of every clip; where clips come in buckets, of the largest ones.
     buckets: (t, h, w) of each bucket; none where all clips are alike.
+    cameras: 2 where clips have a second video.
     """
 
     num_frames: int
@@ -52,6 +53,7 @@ class ClipSpec:
     action_names: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()
     buckets: tuple[tuple[int, int, int], ...] = ()
+    cameras: int = 1
 
     def sizes(self) -> tuple[tuple[int, int, int], ...]:
         """Every (t, h, w) that clips come in."""
@@ -68,6 +70,8 @@ class ClipSpec:
             text=[""] * b,
             id=[f"zeros/{i}" for i in range(b)],
         )
+        if self.cameras == 2:
+            clip["second_video"] = torch.zeros_like(clip["video"])
         if self.action_dim:
             clip["actions"] = torch.zeros(b, t - 1, self.action_dim, device=device)
         if self.state_dim:

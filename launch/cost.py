@@ -46,6 +46,7 @@ def estimate(raw: Config) -> str:
         width=clip["width"],
         action_dim=clip["action_dim"],
         state_dim=clip["state_dim"],
+        cameras=2 if resolved["data"].get("second_camera") else 1,
     )
     with problem_at("model"), FakeTensorMode(allow_non_fake_inputs=True), _as_allocated():
         model = build(resolved["model"])

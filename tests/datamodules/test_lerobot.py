@@ -108,7 +108,9 @@ def test_the_other_camera_sees_the_mirror_image(folders, camera):
 
 
 def test_both_cameras_see_the_same_moments(folders):
-    clips = source(folders / "v3.0", camera="top", second_camera="side").split("train")
+    both = source(folders / "v3.0", camera="top", second_camera="side")
+    assert both.spec().zeros(2)["second_video"].shape == (2, 8, 3, 64, 64)
+    clips = both.split("train")
     for clip in (clips[0], clips[len(clips) - 1]):
         mine, mirrored = dots(clip["video"]), dots(clip["second_video"])
         assert np.abs(mirrored - [63, 0] - mine * [-1, 1]).max() < 1
