@@ -82,8 +82,8 @@ class LeRobot:
         if skip > 1:
             actions = tuple(f"{name}@{i}" for i in range(skip) for name in actions)
         size = (self.num_frames, self.height, self.width)
-        cameras = 1 if self.second_camera is None else 2
-        return ClipSpec(*size, len(actions), len(states), actions, states, cameras=cameras)
+        dims, cameras = (len(actions), len(states)), 1 if self.second_camera is None else 2
+        return ClipSpec(self.num_frames, self.height, self.width, *dims, actions, states, cameras=cameras)
 
     def split(self, name: Split) -> "LeRobotClips":
         """The windows of one split as a map-style data set."""
