@@ -81,7 +81,6 @@ class LeRobot:
         skip = round(self._step())
         if skip > 1:
             actions = tuple(f"{name}@{i}" for i in range(skip) for name in actions)
-        size = (self.num_frames, self.height, self.width)
         dims, cameras = (len(actions), len(states)), 1 if self.second_camera is None else 2
         return ClipSpec(self.num_frames, self.height, self.width, *dims, actions, states, cameras=cameras)
 
