@@ -10,6 +10,7 @@ from environments import UnavailableError
 from environments.rendering import FrameRenderer, load_mujoco
 from environments.table_expert import STEP, expert_action
 from environments.table_model import (
+    BAR_CLOSED_Y,
     BLOCKS,
     BUTTON_PRESSED,
     FINGER_HIGH,
@@ -29,6 +30,7 @@ except ImportError:
     raise UnavailableError("gymnasium is missing; pip install -e '.[control]'") from None
 
 _SUBSTEPS = 10
+_BAR_Z = 0.015  # of the middle of the drawer's bar
 _LEAD = 0.03  # metres that the finger's target may be ahead of a finger that is held up
 
 Observation = dict[str, np.ndarray]
@@ -162,6 +164,42 @@ class PlayTable(gymnasium.Env):
         self.restore(now)
         return picture
 
+    def designated(
+        self, camera: str = "static"
+    ) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, "p 2"]] | None:
+        """Where in a camera's picture what the task moves is now, and where it should be; None for nothing.
+
+        Rows and columns of pixels, whose middles are whole numbers; outside the picture they go on. The goal
+        is where `goal` draws it. What is meant is a pushed block's middle, the middle of the drawer's bar,
+        and for the lamp, which does not move, the finger's tip, which goes to the button.
+        """
+        outcome = TASKS[self._task].outcome(self._begin)
+        now = self.table_state()
+        moves = (outcome.blocks != self._begin.blocks).any(axis=1)
+        if moves.any():
+            places = [state.blocks[moves, :3] for state in (now, outcome)]
+        elif outcome.drawer != self._begin.drawer:
+            places = [np.array([[0.0, BAR_CLOSED_Y - state.drawer, _BAR_Z]]) for state in (now, outcome)]
+        elif outcome.led != self._begin.led:
+            places = [now.finger[None], self.model.body("button").pos[None]]
+        else:
+            return None
+        moved = outcome.finger - now.finger if self._on_finger(camera) else np.zeros(3)
+        return self._project(places[0], camera), self._project(places[1] - moved, camera)
+
+    def _on_finger(self, camera: str) -> bool:
+        """Whether the camera moves with the finger, which never turns."""
+        return bool(self.model.camera(camera).bodyid[0] == self.model.body("finger").id)
+
+    def _project(self, points: Float[np.ndarray, "p 3"], camera: str) -> Float[np.ndarray, "p 2"]:
+        """Rows and columns of points, as the camera is now."""
+        self._settle()
+        seen = self.data.camera(camera)
+        right, up, behind = ((points - seen.xpos) @ seen.xmat.reshape(3, 3)).T
+        focal = self.height / 2 / np.tan(np.radians(self.model.camera(camera).fovy[0]) / 2)
+        rows = (self.height - 1) / 2 + focal * up / behind
+        return np.stack([rows, (self.width - 1) / 2 - focal * right / behind], axis=1)
+
     def table_state(self) -> TableState:
         """What is where now, in double precision."""
         place = self.data.qpos
@@ -217,10 +255,13 @@ class PlayTable(gymnasium.Env):
         if self.renderer is None:
             self.renderer = FrameRenderer(self.model, height=self.height, width=self.width)
         self.model.geom_rgba[self._lamp, :3] = self.look.lamp_on if self._led else self.look.lamp_off
-        # a step leaves places as they were one substep before its end
+        self._settle()
+        return self.renderer.draw(self.data, camera)
+
+    def _settle(self) -> None:
+        """Bring bodies and cameras up to now; a step leaves them as they were one substep before its end."""
         self.mujoco.mj_kinematics(self.model, self.data)
         self.mujoco.mj_camlight(self.model, self.data)
-        return self.renderer.draw(self.data, camera)
 
     def _info(self, success: bool) -> dict[str, Any]:
         return {"success": success, "task": self._task, "text": self._text}

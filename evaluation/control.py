@@ -152,13 +152,16 @@ class ControlSuite:
     ) -> bool:
         """Take in what the environment answers; whether the episode is over."""
         result = workers.answer(place)
-        over = False
+        over, camera = False, getattr(self.policy, "camera", self.camera)
         if attempt.episode is None:
             attempt.observation, info = result
-            workers.ask(place, "goal", self.camera)
-            kind = _kind_of(make)
+            kind, places = _kind_of(make), None
+            workers.ask(place, "goal", camera)
             goal, width, expert = workers.answer(place), len(kind.action_names), getattr(kind, "expert", None)
-            scene = Scene(attempt.task, info["text"], goal, make, width, expert)
+            if hasattr(kind, "designated"):
+                workers.ask(place, "designated", camera)
+                places = workers.answer(place)
+            scene = Scene(attempt.task, info["text"], goal, make, width, expert, places)
             attempt.episode = self.policy.begin(model, scene, seed=mix(self.seed, 1, attempt.number))
         else:
             attempt.observation, _, terminated, truncated, info = result
@@ -167,6 +170,9 @@ class ControlSuite:
         if self.policy.needs_snapshot and not over:
             workers.ask(place, "state")
             attempt.snapshot = workers.answer(place)
+        if getattr(self.policy, "needs_places", False) and not over:
+            workers.ask(place, "designated", camera)
+            attempt.observation["designated"], _ = workers.answer(place)
         attempt.frames.append(attempt.observation[self.camera])
         return over
 

@@ -7,6 +7,8 @@
 | mixed | the expert, disturbed, and chance: for recordings | an environment with an expert |
 | model_control | planning with what a world model predicts | an action-conditioned checkpoint |
 | simulator_control | planning with the simulator, a perfect model | an environment with snapshots |
+| inverse_dynamics | what a model of video says comes next | a checkpoint, and inverse dynamics beside it |
+| reactive | what a model says that has learned actions | a checkpoint of behaviour cloning |
 
 random and expert bound what a learned policy can be; simulator_control bounds what planning with a model can.
 """
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 Observation = dict[str, np.ndarray]
 
@@ -27,6 +29,8 @@ class Scene(NamedTuple):
     make: another environment of the same kind, for policies that plan with it.
     action_width: numbers of an action. expert: what one does by the state vector and the task, where there is
     an expert.
+    places: where the task's designated pixels are in the picture of that camera and where they should be,
+    rows and columns, where the environment designates any.
     """
 
     task: str
@@ -35,6 +39,7 @@ class Scene(NamedTuple):
     make: Callable[[], Any]
     action_width: int
     expert: Callable[[np.ndarray, str], np.ndarray] | None
+    places: tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, "p 2"]] | None = None
 
 
 class Episode(Protocol):
@@ -46,7 +51,11 @@ class Episode(Protocol):
 
 @runtime_checkable
 class Policy(Protocol):
-    """needs_model: a checkpoint. needs_snapshot: the simulator's state at every decision."""
+    """needs_model: a checkpoint. needs_snapshot: the simulator's state at every decision.
+
+    A policy may have two more: `camera`, the one that it sees through; and `needs_places`, the designated
+    pixels' true places at every decision, which are then in the observation as `designated`, (p, 2).
+    """
 
     needs_model: bool
     needs_snapshot: bool

@@ -14,6 +14,17 @@ def distances(height: int, width: int, goal: Float[Tensor, "p 2"]) -> Float[Tens
     return torch.hypot(rows, columns)
 
 
+def maps_at(places: Float[Tensor, "*n p 2"], height: int, width: int) -> Float[Tensor, "*n p h w"]:
+    """Maps with all their mass at one place each, shared among the four pixels around it: the mean is exact.
+
+    What lies outside the image is put on its border.
+    """
+    rows, columns = places[..., :1].clamp(0, height - 1), places[..., 1:].clamp(0, width - 1)
+    down = (1 - (torch.arange(height, device=places.device) - rows).abs()).clamp(min=0)
+    across = (1 - (torch.arange(width, device=places.device) - columns).abs()).clamp(min=0)
+    return down[..., :, None] * across[..., None, :]
+
+
 class PixelDistance:
     """c_t = sum over places of P_t(place) * |place - goal|, mean over designated pixels and time; in pixels.
 

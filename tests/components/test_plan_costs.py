@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from components.action_distributions.gaussian import FullCovariance
 from components.plan_costs import PlanCost, mean_over_time
 from components.plan_costs.goal_image import GoalImage
-from components.plan_costs.pixel_distance import PixelDistance, distances
+from components.plan_costs.pixel_distance import PixelDistance, distances, maps_at
 from components.planners.cem import CEM
 from components.transformations.flow import Flow
 
@@ -87,6 +87,23 @@ def test_expected_distances_are_means_over_pixels_and_weighted_over_time():
     torch.testing.assert_close(PixelDistance()(maps, goals), expected)
     apart = [PixelDistance()(maps[:, :, [i]], goals[[i]]) for i in range(2)]
     torch.testing.assert_close(PixelDistance()(maps, goals), (apart[0] + apart[1]) / 2)
+
+
+@given(row=st.floats(0, 8), column=st.floats(0, 10))
+def test_a_map_of_a_place_sums_to_one_and_has_it_as_its_mean(row, column):
+    (place,) = maps_at(torch.tensor([[row, column]]), 9, 11)
+    assert place.sum().item() == pytest.approx(1, abs=1e-5)
+    rows, columns = torch.arange(9.0), torch.arange(11.0)
+    assert (place.sum(1) @ rows).item() == pytest.approx(row, abs=1e-4)
+    assert (place.sum(0) @ columns).item() == pytest.approx(column, abs=1e-4)
+    assert (place > 0).sum() <= 4
+
+
+def test_a_place_out_of_sight_is_put_on_the_border_and_any_number_of_them_go_together():
+    maps = maps_at(torch.tensor([[[-3.0, 4.0], [2.0, 11.5]], [[20.0, 0.0], [5.0, 7.0]]]), 9, 11)
+    assert maps.shape == (2, 2, 9, 11)
+    expected = [one_hot(*place) for place in [(0, 4), (2, 10), (8, 0), (5, 7)]]
+    torch.testing.assert_close(maps.flatten(0, 1), torch.stack(expected))
 
 
 def test_a_pixel_is_planned_to_its_goal_through_flow():

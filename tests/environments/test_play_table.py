@@ -209,3 +209,71 @@ def test_a_goal_shows_the_task_done_and_leaves_the_table_as_it_is(table, task):
     assert np.array_equal(table.render(), seen["static"])
     assert not np.array_equal(goal, seen["static"])
     assert TASKS[task].done(before, TASKS[task].outcome(before))
+
+
+def centroid(table, camera, kind, name) -> np.ndarray:
+    """Mean row and column of what is seen of a body's or a geom's pixels."""
+    table._draw(camera)
+    renderer, model = table.renderer.renderer, table.model
+    renderer.enable_segmentation_rendering()
+    try:
+        geoms = renderer.render()[..., 0]
+    finally:
+        renderer.disable_segmentation_rendering()
+    owner = np.append(model.geom_bodyid, -1)[geoms] if kind == "body" else geoms
+    return np.argwhere(owner == getattr(model, kind)(name).id).mean(axis=0)
+
+
+@pytest.mark.parametrize("look", ["a", "b"])
+@pytest.mark.parametrize("camera", ["static", "wrist"])
+def test_designated_pixels_lie_where_things_are_drawn(table, look, camera):
+    made = type(table)(height=240, width=320, look=look, cameras=("static", "wrist"))
+    for seed, task in enumerate(["push_red_block_left", "push_blue_block_right", "push_pink_block_right"]):
+        made.reset(seed=seed, options={"task": task})
+        colour = task.split("_")[1]
+        x, y = made.table_state().blocks[seed][:2]
+        if camera == "wrist":  # where it sees the block, and the finger is not before it
+            made.data.qpos[made._finger : made._finger + 3] = x - 0.06, y - 0.1, 0.2
+        now, goal = made.designated(camera)
+        size = made.model.geom_size[made.model.body(colour).geomadr[0]]
+        size /= 6  # perspective moves the centroid of a block seen from near off its middle
+        np.testing.assert_allclose(now[0], centroid(made, camera, "body", colour), atol=0.75)
+        size *= 6
+        if camera == "static":
+            made._place(TASKS[task].outcome(made._begin))
+            np.testing.assert_allclose(goal, made.designated(camera)[0], atol=0.05)
+    made.close()
+
+
+def test_of_the_drawer_the_bar_is_designated_and_for_the_lamp_the_finger(table):
+    made = type(table)(height=240, width=320)
+    bar = max(range(made.model.ngeom), key=lambda geom: -made.model.geom_pos[geom][1])
+    for task, sign in (("open_drawer", 1), ("close_drawer", -1)):
+        made.reset(seed=2, options={"task": task})
+        made.data.qpos[made._finger : made._finger + 3] = 0.0, 0.2, 0.2  # not before the bar
+        now, goal = made.designated()
+        assert sign * (goal - now)[0, 0] > 30
+        seen = centroid(made, "static", "geom", bar)
+        np.testing.assert_allclose(now[0], seen, atol=2.5)
+    made.reset(seed=2, options={"task": "turn_on_led"})
+    now, goal = made.designated()
+    np.testing.assert_allclose(goal[0], centroid(made, "static", "body", "button"), atol=2.5)
+    made.data.qpos[made._finger : made._finger + 3] = *made.model.body("button").pos[:2], 0.035
+    np.testing.assert_allclose(made.designated()[0], goal, atol=1e-9)
+    made.close()
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_designated_pixels_arrive_with_the_expert_and_only_what_moves_moves_them(table, task):
+    observation, _ = table.reset(seed=7, options={"task": task})
+    first, goal = table.designated()
+    assert table.designated("wrist")[0].shape == (1, 2)
+    for _ in range(80):
+        observation, _, done, _, _ = table.step(expert_action(observation["state"], task))
+        if done:
+            break
+    last, same_goal = table.designated()
+    assert np.array_equal(goal, same_goal)
+    assert np.linalg.norm(last - goal) < max(0.5 * np.linalg.norm(first - goal), 3)
+    assert np.array_equal(table.goal(), table.goal())
+    assert np.array_equal(table.designated()[0], last)

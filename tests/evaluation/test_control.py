@@ -193,5 +193,59 @@ def test_a_model_that_does_not_fit_is_told_in_a_line():
         model.hparams["clip"]["action_dim"] = dim
         with pytest.raises(ValueError, match=told):
             ControlSuite(env=PointWorld, policy=policy, tasks=["left"], episodes=1)(model)
-    with pytest.raises(ValueError, match="a cost of frames"):
-        ModelControl(planner=planner(), cost=PixelDistance())
+    model.hparams["clip"]["action_dim"] = 2
+    policy = ModelControl(planner=planner(), cost=PixelDistance())
+    with pytest.raises(ValueError, match="Oracle follows no designated pixels"):
+        ControlSuite(env=PointWorld, policy=policy, tasks=["left"], episodes=1)(model)
+
+
+class DesignatedPoint(PointWorld):
+    """Tells by what camera it was asked, as the row."""
+
+    def __init__(self, *, cameras=("static", "other"), **settings):
+        super().__init__(**settings)
+        self.cameras = cameras
+
+    def designated(self, camera):
+        row = float(camera == "other")
+        return np.array([[row, self.x]]), np.array([[row, self.first - 4]])
+
+    def _seen(self):
+        return super()._seen() | {"other": self._drawn(self.x)}
+
+
+class Watcher:
+    """Does what its eyes tell: one to the left, while it keeps what it saw."""
+
+    needs_model = needs_snapshot = False
+    camera = "other"
+
+    def __init__(self, *, needs_places):
+        self.needs_places, self.scenes, self.seen = needs_places, [], []
+
+    def begin(self, model, scene, *, seed):
+        self.scenes.append(scene)
+        return self
+
+    def act(self, observation, snapshot):
+        self.seen.append(observation.get("designated"))
+        return np.array([-1, 0], dtype=np.float32)
+
+
+def test_designated_pixels_are_handed_over_by_the_policys_own_camera():
+    policy = Watcher(needs_places=True)
+    ControlSuite(env=DesignatedPoint, policy=policy, tasks=["left"], episodes=1)(None)
+    now, goal = policy.scenes[0].places
+    assert now[0, 0] == goal[0, 0] == 1
+    assert now[0, 1] - goal[0, 1] == 4
+    np.testing.assert_array_equal(np.stack(policy.seen)[:, 0], [[1, now[0, 1] - step] for step in range(4)])
+
+
+def test_places_are_kept_from_who_does_not_need_them():
+    policy = Watcher(needs_places=False)
+    ControlSuite(env=DesignatedPoint, policy=policy, tasks=["left"], episodes=1)(None)
+    assert policy.scenes[0].places is not None
+    assert policy.seen == [None] * 4
+    policy = Still()
+    ControlSuite(env=PointWorld, policy=policy, tasks=["left"], episodes=1)(None)
+    assert policy.scene.places is None
