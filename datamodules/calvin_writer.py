@@ -93,7 +93,11 @@ class CalvinWriter:
                 self._write_tables()
         if self.episodes >= count:
             self._write_tables()
-            if not any((self.root / "unjoined").glob("*")):
+            waiting = list((self.root / "unjoined").glob("*"))
+            late = [path for path in waiting if path.suffix == ".part" or _number(path) < self.episodes]
+            for path in late:  # of a process that outlived its recording
+                shutil.rmtree(path, ignore_errors=True)
+            if len(late) == len(waiting):
                 shutil.rmtree(self.root / "unjoined", ignore_errors=True)
 
     def _go_on(self) -> None:
@@ -108,8 +112,7 @@ class CalvinWriter:
                 os.truncate(journal, len(whole))
             self.entries = [json.loads(line) for line in whole.splitlines()]
         for path in (self.root / "unjoined").glob("*"):
-            index = int(path.name.rpartition("_")[2])
-            if index < self.episodes:
+            if (index := _number(path)) < self.episodes:
                 self._move(path, self.entries[index])
         self._write_tables()
 
@@ -151,6 +154,11 @@ class CalvinWriter:
         self._tabled = self.episodes
 
 
+def _number(kept: Path) -> int:
+    """Of the episode that a folder holds."""
+    return int(kept.name.rpartition("_")[2])
+
+
 def keep_frames(
     root: Path, index: int, episode: RecordedEpisode, task: str, *, state_names: Sequence[str]
 ) -> None:
@@ -180,10 +188,12 @@ def keep_frames(
         (unfinished / frame_name(frame)).write_bytes(content)
     about = {"length": n, "task": task, "text": episode.text, "success": bool(episode.success[-1:].any())}
     (unfinished / "about.json").write_text(json.dumps(about))
-    if target.is_dir():  # of a process that died before it could say so
-        shutil.rmtree(unfinished)
-    else:
+    try:
         unfinished.rename(target)
+    except OSError:
+        if not target.is_dir():  # else it is of a process that died before it could say so
+            raise
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def waiting_folder(root: Path, index: int) -> Path:
