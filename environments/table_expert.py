@@ -73,19 +73,20 @@ for _block, _colour in enumerate(BLOCKS):
 
 
 class RandomActions:
-    """Actions by chance that go somewhere: each is half new and half the last one, with a drift downwards.
+    """Actions by chance that go somewhere: each is half new and half the last one.
 
+    width: numbers of an action; the third, an arm's height, drifts downwards.
     Source: the correlated noise and the downward mean of visual foresight's data collection
     (arXiv 1812.00568).
     """
 
-    def __init__(self, *, seed: int) -> None:
+    def __init__(self, *, seed: int, width: int = 7) -> None:
         self.rng = np.random.Generator(np.random.PCG64(seed))
-        self.last = np.zeros(7)
+        self.last = np.zeros(width)
 
-    def __call__(self) -> Float32[np.ndarray, "7"]:
+    def __call__(self) -> Float32[np.ndarray, " a"]:
         """The next action, in [-1, 1]."""
-        fresh = self.rng.normal(0.0, 1.5, size=7)
-        fresh[2] -= 0.2
+        fresh = self.rng.normal(0.0, 1.5, size=len(self.last))
+        fresh[2:3] -= 0.2
         self.last = 0.5 * self.last + 0.5 * fresh
         return np.clip(self.last, -1.0, 1.0).astype(np.float32)

@@ -16,12 +16,12 @@ class Random:
     needs_snapshot = False
 
     def begin(self, model: Any, scene: Scene, *, seed: int) -> "RandomEpisode":
-        return RandomEpisode(seed)
+        return RandomEpisode(seed, scene.action_width)
 
 
 class RandomEpisode:
-    def __init__(self, seed: int) -> None:
-        self.actions = RandomActions(seed=seed)
+    def __init__(self, seed: int, width: int) -> None:
+        self.actions = RandomActions(seed=seed, width=width)
 
     def act(self, observation: Observation, snapshot: Any) -> Float32[np.ndarray, " a"]:
         return self.actions()
