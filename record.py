@@ -1,4 +1,4 @@
-"""Record trajectories: `python record.py env=play_table out=data/table` -> LeRobotDataset, or CALVIN's files."""
+"""Record trajectories: `python record.py out=data/table` -> a LeRobotDataset, or CALVIN's files."""
 
 import sys
 
