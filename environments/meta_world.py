@@ -19,6 +19,7 @@ except ImportError:
 
 # Meta-World's name of a camera, and whether its picture is upside down
 _CAMERAS = {"static": ("corner4", True), "wrist": ("gripperPOV", False)}
+_ENOUGH = 200  # actions, for every expert here
 _THING = ("x", "y", "z", "q1", "q2", "q3", "q4")
 _THINGS = [f"{thing}_{part}" for thing in ("first", "second") for part in _THING]
 _NOW = ("hand_x", "hand_y", "hand_z", "gripper", *_THINGS)
@@ -38,7 +39,9 @@ class Snapshot:
 
 
 class MetaWorld(gymnasium.Env):
-    """Eighteen of Meta-World's tasks, 80 actions a second; a scene is built when it is first asked for.
+    """Eighteen of Meta-World's tasks, 80 actions a second.
+
+    A task's scene is built when it is first asked for and kept, about 90 MB with its pictures.
 
     Actions are 4 numbers in [-1, 1]: the hand's x, y, z, times 1 cm, and the gripper, 1 to close it.
     Observations: a picture for each camera and `state`, Meta-World's 39 numbers: hand, gripper and two things
@@ -65,7 +68,7 @@ class MetaWorld(gymnasium.Env):
         height: int = 64,
         width: int = 64,
         cameras: tuple[Literal["static", "wrist"], ...] = ("static",),
-        max_steps: int = 200,
+        max_steps: int = _ENOUGH,
     ) -> None:
         load_metaworld()
         self.height, self.width, self.cameras, self.max_steps = height, width, tuple(cameras), max_steps
@@ -122,14 +125,14 @@ class MetaWorld(gymnasium.Env):
         return {name: task.group for name, task in TASKS.items()}
 
     def goal(self, camera: str = "static") -> UInt8[np.ndarray, "h w 3"] | None:
-        """How this episode ends where the expert plays it; None where it fails.
+        """How this episode ends where the expert plays it, in 200 actions at most; None where it fails.
 
         The task is done in the picture by Meta-World's own word, and the arm is where it has done it. The
         scene is left as it is.
         """
         now, picture = self._scene.moment(), None
         self._scene.restore(self._begin)
-        for _ in range(self.max_steps):
+        for _ in range(_ENOUGH):
             _, success = self._scene.act(expert_action(self._scene.vector.astype(np.float32), self._task))
             if success:
                 picture = self._draw(camera)
