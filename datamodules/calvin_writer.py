@@ -1,5 +1,6 @@
 """Writes recordings in CALVIN's layout: a file a frame, and tables of what the frames belong to."""
 
+import contextlib
 import io
 import json
 import os
@@ -94,16 +95,16 @@ class CalvinWriter:
         if self.episodes >= count:
             self._write_tables()
             waiting = list((self.root / "unjoined").glob("*"))
-            late = [path for path in waiting if path.suffix == ".part" or _number(path) < self.episodes]
+            late = [path for path in waiting if path.suffix or _number(path) < self.episodes]
             for path in late:  # of a process that outlived its recording
-                shutil.rmtree(path, ignore_errors=True)
+                _discard(path)
             if len(late) == len(waiting):
                 shutil.rmtree(self.root / "unjoined", ignore_errors=True)
 
     def _go_on(self) -> None:
         """Take up what is there; end or drop what a killed recording has left half done."""
-        for path in (self.root / "unjoined").glob("*.part"):
-            shutil.rmtree(path, ignore_errors=True)
+        for path in [path for path in (self.root / "unjoined").glob("*") if path.suffix]:
+            _discard(path)
         journal = self.root / _JOURNAL
         if journal.is_file():
             content = journal.read_bytes()
@@ -112,7 +113,7 @@ class CalvinWriter:
                 os.truncate(journal, len(whole))
             self.entries = [json.loads(line) for line in whole.splitlines()]
         for path in (self.root / "unjoined").glob("*"):
-            if (index := _number(path)) < self.episodes:
+            if not path.suffix and (index := _number(path)) < self.episodes:
                 self._move(path, self.entries[index])
         self._write_tables()
 
@@ -152,6 +153,16 @@ class CalvinWriter:
             _save(self.root / folder / EPISODES, spans)
             _save(self.root / folder / ANNOTATIONS, np.array(about, dtype=object))
         self._tabled = self.episodes
+
+
+def _discard(folder: Path) -> None:
+    """Delete it, under another name first: who still writes to it shall fail, not fill what is left of it."""
+    gone = folder.with_suffix(".gone")
+    if folder != gone:
+        shutil.rmtree(gone, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _number(kept: Path) -> int:

@@ -92,6 +92,8 @@ def _serve(pipe: Connection, make: Callable[[], Any]) -> None:
         try:
             result = None if environment is None else getattr(environment, method)(*inputs, **named)
             pipe.send((result, fault))
+        except BrokenPipeError:  # who asked is gone
+            break
         except Exception as error:
             pipe.send((None, _line(error)))
     if environment is not None:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,15 @@ def content_hash(resolved: Config, begun: Sequence[Path] = ()) -> str:
 
     The code is the source of its components and of all of this project that they import. Two recipes that
     train the same tokenizer on the same clips find the same one.
-    begun: folders of the weights that the stage begins with; these count by content, as a cache does.
+    begun: folders of the weights that the stage begins with; the parts that it takes count by their content,
+    as a cache does.
     """
     made = {group: resolved.get(group) for group in MAKES}
     made["trainer"] = {key: resolved["trainer"].get(key) for key in TRAINS}
     made["averages"] = [node for node in resolved["callbacks"].values() if _averages(node)]
-    if files := [folder / WEIGHTS for folder in begun] + _index(resolved):
-        made["begun"] = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    taken = [_hash_of_parts(folder / WEIGHTS, resolved["model"]) for folder in begun]
+    if taken := taken + [hashlib.sha256(path.read_bytes()).hexdigest() for path in _index(resolved)]:
+        made["begun"] = taken
     sources = _sources({locate(path).__module__ for path in _components(made)})
     text = json.dumps([made, sources], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -74,6 +76,20 @@ def _link(source: str, target: str) -> str:
     except OSError:  # another file system
         shutil.copy2(source, target)
     return target
+
+
+def _hash_of_parts(weights: Path, names: Container[str]) -> str:
+    """Of the tensors of these parts, their names and bytes."""
+    import torch
+    from safetensors import safe_open
+
+    digest = hashlib.sha256()
+    with safe_open(weights, framework="pt") as file:
+        for name in sorted(file.keys()):
+            if name.partition(".")[0] in names:
+                digest.update(name.encode())
+                digest.update(file.get_tensor(name).flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _index(resolved: Config) -> list[Path]:

@@ -40,6 +40,10 @@ class RecordOptions:
         default=0.3,
         metadata={"help": "mixed: share of episodes that are random, and of random actions in the others"},
     )
+    tasks: list[str] | None = field(
+        default=None,
+        metadata={"help": "what is done, as in tasks=[open_drawer,close_drawer]; null = all tasks"},
+    )
     episodes: int = field(default=1000, metadata={"help": "episodes in all; the tasks take turns"})
     processes: int = field(default=1, metadata={"help": "environments side by side; changes no episode"})
     seed: int = field(default=0, metadata={"help": "of tables, wordings and chance"})
@@ -108,10 +112,11 @@ def record(options: RecordOptions, changes: list[str]) -> tuple["Tally", int]:
         made_by = {"env": options.env} | {f"env.{key}": value for key, value in node.items()}
         made_by |= {"policy": options.policy, "seed": options.seed}
         made_by |= {"noise": options.noise} if options.policy == "mixed" else {}
+        made_by |= {"tasks": options.tasks} if options.tasks is not None else {}
         with closing(make()) as env:
             if getattr(env, "expert", None) is None and options.policy != "random":
                 raise CommandError([Problem("policy", f"{options.env} has no expert; take policy=random")])
-            tasks = list(env.tasks())
+            tasks = wanted_tasks(options, list(env.tasks()))
             keep = partial(keep_frames, state_names=tuple(env.state_names))
             writer = open_writer(options, env, made_by)
     except UnavailableError as error:
@@ -135,6 +140,22 @@ def record(options: RecordOptions, changes: list[str]) -> tuple["Tally", int]:
     finally:
         workers.close()
         writer.close()
+
+
+def wanted_tasks(options: RecordOptions, known: list[str]) -> list[str]:
+    """The tasks that take turns.
+
+    Raises:
+        CommandError: none is named, or one that the environment does not have.
+    """
+    wanted = known if options.tasks is None else options.tasks
+    if not wanted:
+        raise CommandError([Problem("tasks", "name at least one, or leave it out for all of them")])
+    for task in wanted:
+        if task not in known:
+            hint = f"{did_you_mean(task, known)}; {names(known)}"
+            raise CommandError([Problem(f"tasks={task}", f"no such task{hint}")])
+    return wanted
 
 
 def environment(name: str, changes: list[str]) -> tuple[Callable[[], Any], dict[str, Any]]:

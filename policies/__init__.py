@@ -9,6 +9,7 @@
 | simulator_control | planning with the simulator, a perfect model | an environment with snapshots |
 | inverse_dynamics | what a model of video says comes next | a checkpoint, and inverse dynamics beside it |
 | reactive | what a model says that has learned actions | a checkpoint of behaviour cloning |
+| learned | one of the last two or planning, by what the model has learned | a checkpoint |
 
 random and expert bound what a learned policy can be; simulator_control bounds what planning with a model can.
 """

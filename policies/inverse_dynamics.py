@@ -20,14 +20,28 @@ class InverseDynamicsControl:
 
     inverse: a run, or a file of weights, of recipes.inverse_training; null = the stage `inverse` of the run
     that the checkpoint lies in. cameras: what is seen, the first of them by the model's own view.
+    samples: futures that are written at a time; what is done is the mean of what leads to each.
+    temperature: of what is written, null = as the model samples; 1 lets samples differ as the model doubts.
+    Raises ValueError for fewer than 1 sample.
     Source: VideoWorld (arXiv 2501.09781), section 3.3; it executes one action of each frame that it writes.
+    Several samples are ours.
     """
 
     needs_model = True
     needs_snapshot = False
 
-    def __init__(self, *, inverse: str | None = None, cameras: tuple[str, ...] = ("static",)) -> None:
+    def __init__(
+        self,
+        *,
+        inverse: str | None = None,
+        cameras: tuple[str, ...] = ("static",),
+        samples: int = 1,
+        temperature: float | None = None,
+    ) -> None:
+        if samples < 1:
+            raise ValueError(f"samples is {samples}; give at least 1")
         self.inverse, self.cameras = inverse, tuple(cameras)
+        self.samples, self.temperature = samples, temperature
         self._known: dict[Path, Any] = {}
 
     def begin(self, model: Any, scene: Scene, *, seed: int) -> "InverseEpisode":
@@ -37,7 +51,7 @@ class InverseDynamicsControl:
             told = f"inverse dynamics reads codes, and {type(model).__name__} writes none"
             raise ValueError(f"{told}; take one that reads frames alone")
         width = inverse.hparams["clip"]["action_dim"]
-        return InverseEpisode(model, scene, inverse, cameras=self.cameras, width=width, seed=seed)
+        return InverseEpisode(model, scene, inverse, self, width=width, seed=seed)
 
     def trained(self, model: Any) -> Any:
         """The inverse dynamics that goes with a model, loaded once."""
@@ -65,16 +79,32 @@ def beside(weights: Path | None) -> Path:
 
 
 class InverseEpisode(CameraEpisode):
-    def __init__(self, model: Any, scene: Scene, inverse: Any, **looks: Any) -> None:
-        super().__init__(model, scene, **looks)
-        self.inverse = inverse
+    def __init__(
+        self, model: Any, scene: Scene, inverse: Any, policy: InverseDynamicsControl, *, width: int, seed: int
+    ) -> None:
+        super().__init__(model, scene, cameras=policy.cameras, width=width, seed=seed)
+        self.inverse, self.policy = inverse, policy
 
     def decide(self, context: Clip) -> Float[Tensor, "1 a"]:
+        context = repeated(context, self.policy.samples)
         videos = [context[key] for key in ("video", "second_video") if key in context]
         now = torch.stack([video[:, -1] for video in videos], dim=1).float() / 255
         reads = self.inverse.inverse
         if hasattr(self.model, "next_frame"):
-            then, codes = self.model.next_frame(context, self.generator, draw=reads.reads_next)
+            heat = self.policy.temperature
+            then, codes = self.model.next_frame(
+                context, self.generator, temperature=heat, draw=reads.reads_next
+            )
         else:
             then, codes = self.model.predict(context, 1, generator=self.generator), None
-        return self.inverse.action(now, then, codes if reads.reads_codes else None)
+        actions = self.inverse.action(now, then, codes if reads.reads_codes else None)
+        return actions.mean(dim=0, keepdim=True)
+
+
+def repeated(context: Clip, times: int) -> Clip:
+    """A clip of one as a batch of the same."""
+    clip = Clip(text=context["text"] * times)
+    for key in ("video", "second_video"):
+        if key in context:
+            clip[key] = context[key].expand(times, -1, -1, -1, -1)
+    return clip

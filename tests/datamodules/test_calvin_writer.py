@@ -248,3 +248,25 @@ def test_a_folder_of_something_else_or_in_use_is_left_alone(tmp_path):
     with pytest.raises(SourceError, match="was recorded with seed=0; take another folder"):
         writer(tmp_path / "mine", seed=1)
     writer(tmp_path / "mine").close()
+
+
+def test_a_process_that_outlives_its_recording_leaves_no_half_of_an_episode(folder, tmp_path, monkeypatch):
+    root, others = tmp_path / "outlived", []
+    write(root, range(3))
+    real = datamodules.calvin_writer.archive
+
+    def interrupted(arrays):
+        if not others:
+            with monkeypatch.context() as slow:
+                slow.setattr(datamodules.calvin_writer.shutil, "rmtree", lambda *_, **__: None)
+                others.append(writer(root))  # another recording begins; it has deleted nothing yet
+        return real(arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datamodules.calvin_writer, "archive", interrupted)
+        with pytest.raises(FileNotFoundError):
+            keep(root, 3)
+    assert others[0].missing(4) == [3]
+    others[0].close()
+    write(root, range(3, len(LENGTHS)))
+    assert contents(root) == contents(folder)

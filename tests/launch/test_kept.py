@@ -5,7 +5,8 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from checkpoints.own import CONFIG, WEIGHTS
 from launch import kept
@@ -101,15 +102,26 @@ def test_what_is_kept_is_found(tmp_path, exported):
     assert find_kept(config | {"seed": 5}) is None
 
 
+def weights(folder, **tensors):
+    made = {name.replace("_of_", "."): torch.tensor(value) for name, value in tensors.items()}
+    save_file(made, folder / WEIGHTS)
+
+
 def test_weights_before_and_a_cache_count_by_their_content(tmp_path, exported):
+    part = next(name for name, value in PLAIN["model"].items() if isinstance(value, dict))
+    weights(exported, **{f"{part}_of_a": 1.0})
     (tmp_path / "manifest.jsonl").write_text("a clip")
     cached = deepcopy(PLAIN) | {"cache": {"root": str(tmp_path)}}
     known = {content_hash(PLAIN), content_hash(PLAIN, [exported]), content_hash(cached, [exported])}
     (tmp_path / "manifest.jsonl").write_text("another clip")
     known |= {content_hash(cached, [exported])}
-    (exported / WEIGHTS).write_text("other weights")
+    weights(exported, **{f"{part}_of_a": 2.0})
     known |= {content_hash(cached, [exported]), content_hash(PLAIN, [exported])}
     assert len(known) == 6
+    weights(exported, **{f"{part}_of_a": 2.0, "other_of_a": 3.0})  # the stage takes nothing of the other part
+    assert content_hash(PLAIN, [exported]) in known
+    weights(exported, **{f"{part}_of_b": 2.0})
+    assert content_hash(PLAIN, [exported]) not in known
 
 
 @pytest.mark.parametrize("left", [[], [CONFIG], [WEIGHTS]])

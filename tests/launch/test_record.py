@@ -285,3 +285,15 @@ def test_a_folder_of_the_other_format_is_left_alone(tmp_path, first, second):
     open_writer(Options(out=tmp_path / "out", env="small", format=first), world, {}).close()
     with pytest.raises(SourceError, match="is there and is no recording; take another folder"):
         open_writer(Options(out=tmp_path / "out", env="small", format=second), world, {})
+
+
+def test_only_the_tasks_that_are_named_take_turns(tmp_path, capsys):
+    assert main(["env=small", "episodes=3", "tasks=[right]", f"out={tmp_path / 'right'}"]) == 0
+    source = LeRobot(root=str(tmp_path / "right"), num_frames=4, height=16, width=9)
+    assert {clip["text"] for clip in source.split("train")} == {"go right"}
+    assert main(["env=small", "tasks=[rigth]", f"out={tmp_path / 'none'}"]) == 2
+    assert main(["env=small", "tasks=[]", f"out={tmp_path / 'none'}"]) == 2
+    told = capsys.readouterr().err
+    assert "tasks=rigth  no such task; did you mean right?; there are: left, right" in told
+    assert "name at least one" in told
+    assert not (tmp_path / "none").exists()

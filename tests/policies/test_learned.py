@@ -11,6 +11,7 @@ from torch import nn
 from evaluation.control import ControlSuite
 from policies import Policy, Scene
 from policies.inverse_dynamics import InverseDynamicsControl, beside
+from policies.learned import Learned
 from policies.reactive import Reactive
 from tests.evaluation.point_world import PointWorld
 
@@ -64,13 +65,14 @@ class Brightens:
         if codes:
             self.next_frame = self._next_frame
 
-    def _next_frame(self, context, generator, *, draw):
+    def _next_frame(self, context, generator, *, temperature, draw):
         self.drawn.append(draw)
         frames = self.predict(context, 1, generator=generator) if draw else None
-        return frames, torch.tensor([[1 if context["text"] == ["go right"] else 0]])
+        codes = torch.tensor([[1 if text == "go right" else 0] for text in context["text"]])
+        return frames, codes if temperature is None else codes * (torch.arange(len(codes))[:, None] % 4 == 0)
 
     def predict(self, context, horizon, *, generator):
-        by = 0.2 if context["text"] == ["go right"] else -0.2
+        by = 0.2 if context["text"][0] == "go right" else -0.2
         return context["video"][:, -1:].float() / 255 + by
 
 
@@ -81,8 +83,8 @@ class Reads(nn.Module):
         self.hparams = {"clip": {"action_dim": 2}}
 
     def action(self, now, then, codes):
-        way = 2.0 * codes[0, 0] - 1.0 if self.inverse.reads_codes else (then - now).mean().sign()
-        return torch.tensor([[way, 0.0]])
+        way = 2.0 * codes[:, 0] - 1.0 if self.inverse.reads_codes else (then - now).mean((1, 2, 3, 4)).sign()
+        return torch.stack([way, 0.0 * way], dim=1)
 
 
 @pytest.mark.parametrize(("frames", "codes"), [(True, False), (False, True), (True, True)])
@@ -95,6 +97,16 @@ def test_what_the_model_says_comes_next_is_done(frames, codes):
         seen = {"static": np.full((16, 16, 3), 128, np.uint8)}
         assert episode.act(seen, None).tolist() == [way, 0.0]
     assert model.drawn == ([frames] * 2 if codes else [])  # frames that nobody reads are not drawn
+
+
+def test_of_several_futures_the_mean_of_their_actions_is_done():
+    policy = InverseDynamicsControl(samples=8, temperature=1.0)
+    policy.trained = lambda model: Reads(frames=False, codes=True)
+    episode = policy.begin(Brightens(codes=True), scene(), seed=0)
+    seen = {"static": np.full((16, 16, 3), 128, np.uint8)}
+    assert episode.act(seen, None).tolist() == [-0.5, 0.0]  # two of eight go right
+    with pytest.raises(ValueError, match="samples is 0; give at least 1"):
+        InverseDynamicsControl(samples=0)
 
 
 def test_inverse_dynamics_lies_beside_the_model(tmp_path):
@@ -119,3 +131,19 @@ def test_what_does_not_fit_is_told():
     policy.trained = lambda model: Reads(frames=True, codes=True)
     with pytest.raises(ValueError, match="reads codes, and Brightens writes none"):
         policy.begin(Brightens(codes=False), scene(), seed=0)
+
+
+def test_every_model_acts_as_it_has_learned_to(tmp_path):
+    parts = {
+        name: SimpleNamespace(needs_places=True) for name in ("reactive", "inverse_dynamics", "planning")
+    }
+    policy = Learned(**parts)
+    assert isinstance(policy, Policy)
+    assert policy.needs_places
+    run = tmp_path / "run"
+    (run / "inverse").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({}))
+    beside_it = SimpleNamespace(loaded_from=run / "model" / "model.safetensors")
+    assert policy.of(Obeys()) is parts["reactive"]
+    assert policy.of(beside_it) is parts["inverse_dynamics"]
+    assert policy.of(SimpleNamespace(loaded_from=tmp_path / "x.safetensors")) is parts["planning"]
