@@ -58,8 +58,9 @@ class PlayTable(gymnasium.Env):
 
     height, width: of the pictures, pixels.  look: colours and camera; things lie the same in both.
     cameras: "static", "wrist" or both.  max_steps: actions until a task is given up.
+    supersample: each pixel is the mean of so many by so many, so that what is smaller than one shows.
 
-    Raises UnavailableError where MuJoCo or a GL back end is missing.
+    Raises UnavailableError where MuJoCo or a GL back end is missing, ValueError for a supersample under 1.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / (TIMESTEP * _SUBSTEPS))}  # noqa: RUF012
@@ -76,11 +77,15 @@ class PlayTable(gymnasium.Env):
         look: LookName = "a",
         cameras: tuple[Literal["static", "wrist"], ...] = ("static",),
         max_steps: int = 80,
+        supersample: int = 1,
     ) -> None:
+        if supersample < 1:
+            raise ValueError(f"supersample is {supersample}; give at least 1")
         self.mujoco = load_mujoco()
         self.height, self.width, self.look, self.cameras = height, width, LOOKS[look], tuple(cameras)
-        self.max_steps = max_steps
-        self.model = self.mujoco.MjModel.from_xml_string(table_mjcf(self.look, height=height, width=width))
+        self.max_steps, self.supersample = max_steps, supersample
+        buffer = {"height": height * supersample, "width": width * supersample}
+        self.model = self.mujoco.MjModel.from_xml_string(table_mjcf(self.look, **buffer))
         self.data = self.mujoco.MjData(self.model)
         self.renderer: FrameRenderer | None = None
         self._led = False
@@ -253,7 +258,8 @@ class PlayTable(gymnasium.Env):
 
     def _draw(self, camera: str) -> UInt8[np.ndarray, "h w 3"]:
         if self.renderer is None:
-            self.renderer = FrameRenderer(self.model, height=self.height, width=self.width)
+            size = {"height": self.height, "width": self.width, "supersample": self.supersample}
+            self.renderer = FrameRenderer(self.model, **size)
         self.model.geom_rgba[self._lamp, :3] = self.look.lamp_on if self._led else self.look.lamp_off
         self._settle()
         return self.renderer.draw(self.data, camera)

@@ -77,11 +77,15 @@ class FrameRenderer:
     Those cost ten times the rest of a small frame and are switched off: shadows and reflections here, the
     smoothing of edges by offsamples="0" in the model.
 
+    supersample: each pixel is the mean of so many by so many, which smooths edges for less; the model's frame
+    buffer has to be as much larger.
     Raises UnavailableError where the GL back end does not work.
     """
 
-    def __init__(self, model: Any, *, height: int, width: int) -> None:
+    def __init__(self, model: Any, *, height: int, width: int, supersample: int = 1) -> None:
         mujoco = load_mujoco()
+        self.supersample = supersample
+        height, width = height * supersample, width * supersample
         try:
             self.renderer = mujoco.Renderer(model, height, width, max_geom=200)
         except Exception as error:  # what fails, and how, is up to the driver
@@ -93,7 +97,11 @@ class FrameRenderer:
     def draw(self, data: Any, camera: str) -> UInt8[np.ndarray, "h w 3"]:
         """The scene as the camera of that name sees it."""
         self.renderer.update_scene(data, camera=camera)
-        return np.ascontiguousarray(self.renderer.render())
+        picture, k = self.renderer.render(), self.supersample
+        if k > 1:
+            parts = [picture[i::k, j::k].astype(np.uint16) for i in range(k) for j in range(k)]
+            picture = ((sum(parts) + k * k // 2) // (k * k)).astype(np.uint8)
+        return np.ascontiguousarray(picture)
 
     def close(self) -> None:
         """Free the GL context."""
