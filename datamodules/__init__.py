@@ -15,6 +15,7 @@
 | video_go_bench | the published shards of Video-GoBench: pictures of 9x9 Go and of the best moves | - |
 | videos | files, globs, folders, lists; image folders; .npz | - |
 | lerobot | LeRobotDataset v3.0 and v2.1, folder or hub id | - |
+| success_examples | LeRobotDataset: frames in which tasks are done, and not yet | - |
 | calvin | folders in CALVIN's layout: training/, validation/, an .npz a frame | - |
 | huggingface | any `datasets` source with a video or image-sequence column | - |
 | latent_cache | latents of another source's clips, made ahead by callbacks.latent_writer | the source |

@@ -98,7 +98,7 @@ def evaluate(options: EvaluateOptions, changes: list[str], of_model: list[str]) 
         raise CommandError([Problem(path, str(error))]) from error
     several = options.ckpt is not None and len(paths_in(options.ckpt)) > 1
     beside = options.videos or Path("runs" if several or options.ckpt is None else options.ckpt)
-    folder = options.out or beside / "evaluation"
+    folder = options.out or (beside.parent if beside.is_file() else beside) / "evaluation"
     asked = {key: str(value) for key, value in vars(options).items() if value is not None}
     asked |= dict(token.split("=", 1) for token in of_model)
     record(options.suite, asked, reports, folder)

@@ -8,20 +8,23 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from components.plan_costs import PlanCost
+from components.plan_costs import FewShotCost, PlanCost
 from components.plan_costs.pixel_distance import maps_at
 from components.planners import Plan, Planner
 from policies import Observation, Scene
+from policies.successes import Successes, check_expert
 
 
 class ModelControl:
-    """Plan with a world model's rollouts towards the picture in which the task is done, or pixels' places.
+    """Plan with a world model's rollouts towards the picture in which the task is done, or pixels' places, or
+    what pictures of success on other tables say.
 
     Until as many frames have been seen as the model starts from, nothing is done. Where a clip of the model
     takes every k-th frame, one of its actions is k of the environment's.
 
-    planner: over sequences of the model's actions. cost: of predicted frames, or of where the model's `track`
-    says that designated pixels go. replan: actions of a plan that are carried out before the next one.
+    planner: over sequences of the model's actions, or of the environment's, each of which is then done k
+    times. cost: of predicted frames, or of where the model's `track` says that designated pixels go.
+    replan: actions of a plan that are carried out before the next one.
     camera: what is seen.
     tracking: how the places of designated pixels are known in later frames. "propagation": as the model
     predicted of what was carried out, never corrected; "oracle": told by the simulator, which bounds what
@@ -49,6 +52,7 @@ class ModelControl:
         self.planner, self.cost, self.replan, self.camera = planner, cost, replan, camera
         self.precision = precision
         self.needs_places = cost.needs_pixels and tracking == "oracle"
+        self.successes = Successes(cost, camera) if isinstance(cost, FewShotCost) else None
 
     def begin(self, model: Any, scene: Scene, *, seed: int) -> "ModelEpisode":
         """Raises ValueError for a model without actions or, where the cost is of pixels, without `track`,
@@ -66,7 +70,7 @@ class ModelControl:
             told = f"the model has actions of {action_dim} numbers, the environment of {scene.action_width}"
             raise ValueError(f"{told}; it was trained on another one")
         distribution = getattr(self.planner, "distribution", None)
-        if distribution is not None and len(distribution.std) != action_dim:
+        if distribution is not None and len(distribution.std) not in (action_dim, scene.action_width):
             told = f"the planner's distribution has a std of {len(distribution.std)} numbers"
             raise ValueError(f"{told}, the model's actions have {action_dim}: set them alike")
         return ModelEpisode(self, model, scene, seed)
@@ -74,6 +78,8 @@ class ModelControl:
 
 def check_wanted(cost: PlanCost, scene: Scene) -> None:
     """Raises ValueError for a scene that does not tell what the cost compares with."""
+    if isinstance(cost, FewShotCost):
+        return check_expert(scene)
     if cost.needs_pixels and scene.places is None:
         raise ValueError("this environment designates no pixels; take policy.cost=goal_image")
     if not cost.needs_pixels and scene.goal is None:
@@ -109,14 +115,19 @@ class ModelEpisode:
         if not self.ahead:
             left = None if self.plan is None else self.plan.after(self.policy.replan)
             self.plan = self.policy.planner.plan(self.cost, generator=self.generator, warm=left)
-            self.ahead.extend(self.plan.actions[: self.policy.replan])
+            actions = self.whole(self.plan.actions)
+            self.ahead.extend(actions[: self.policy.replan])
             if self.maps is not None and not self.policy.needs_places:
-                self.maps.expect(self.predicted(self.plan.actions[None])[0])
+                self.maps.expect(self.predicted(actions[None])[0])
         return self.ahead.popleft()
+
+    def whole(self, actions: Float[Tensor, "*n t a"]) -> Float[Tensor, "*n t b"]:
+        """Planned actions as the model's: one of the environment's is done as often as the model skips."""
+        return actions.repeat(*[1] * (actions.ndim - 1), self.action_dim // actions.shape[-1])
 
     def cost(self, actions: Float[Tensor, "n t a"]) -> Float[Tensor, " n"]:
         """Of what the model predicts for each candidate."""
-        return self.policy.cost(self.predicted(actions), self.goal)
+        return self.policy.cost(self.predicted(self.whole(actions)), self.goal)
 
     def predicted(self, actions: Float[Tensor, "n t a"]) -> Float[Tensor, "n t k h w"]:
         """Frames, or maps of designated pixels where the cost is theirs."""
@@ -161,6 +172,8 @@ class PixelMaps:
 
 def _wanted(policy: ModelControl, model: Any, scene: Scene) -> tuple[Tensor, PixelMaps | None]:
     """What the cost compares with, and where its pixels are."""
+    if policy.successes is not None:
+        return policy.successes.goal(scene, model.device), None
     if not policy.cost.needs_pixels:
         assert scene.goal is not None
         return _picture(scene.goal, model.device).float() / 255, None

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from components.plan_costs import PlanCost
+from components.plan_costs import FewShotCost, PlanCost
 from components.plan_costs.pixel_distance import maps_at
 from components.planners import Plan, Planner
 from policies import Observation, Scene
 from policies.model_control import check_wanted
+from policies.successes import Successes
 
 
 class SimulatorControl:
@@ -30,11 +31,16 @@ class SimulatorControl:
         if replan < 1:
             raise ValueError(f"replan is {replan}; give at least 1")
         self.planner, self.cost, self.replan, self.camera = planner, cost, replan, camera
+        self.successes = Successes(cost, camera) if isinstance(cost, FewShotCost) else None
         self._copy: Any = None
 
     def begin(self, model: Any, scene: Scene, *, seed: int) -> "SimulatorEpisode":
         """Raises ValueError for a scene without what the cost compares with."""
         check_wanted(self.cost, scene)
+        distribution = getattr(self.planner, "distribution", None)
+        if distribution is not None and len(distribution.std) != scene.action_width:
+            told = f"the planner's distribution has a std of {len(distribution.std)} numbers"
+            raise ValueError(f"{told}, the environment's actions have {scene.action_width}: set them alike")
         if self._copy is None:
             self._copy = scene.make(cameras=()) if self.cost.needs_pixels else scene.make()
             self._copy.reset(seed=0, options={"task": scene.task})
@@ -44,7 +50,9 @@ class SimulatorControl:
 class SimulatorEpisode:
     def __init__(self, policy: SimulatorControl, copy: Any, scene: Scene, seed: int) -> None:
         self.policy, self.copy = policy, copy
-        if policy.cost.needs_pixels:
+        if policy.successes is not None:
+            self.goal = policy.successes.goal(scene)
+        elif policy.cost.needs_pixels:
             assert scene.places is not None
             self.goal = torch.from_numpy(scene.places[1]).float()
         else:

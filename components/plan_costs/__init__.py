@@ -4,6 +4,7 @@
 |---|---|---|---|
 | goal_image | predicted frames | one picture | Visual Foresight |
 | pixel_distance | where designated pixels are expected | where they should be | Visual Foresight |
+| success | predicted frames | a few successes on other tables, by a classifier | few-shot goal inference |
 
 Every predicted step counts, the last one more: a plan that arrives early and stays is better than one that
 arrives by luck. Distributions of designated pixels come from a model that moves pixels, `SAVP.track`.
@@ -14,6 +15,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from components.success_classifiers import SuccessClassifier
 
 
 @runtime_checkable
@@ -30,6 +33,20 @@ class PlanCost(Protocol):
     def __call__(
         self, predicted: Float[Tensor, "n t k h w"], goal: Float[Tensor, "..."]
     ) -> Float[Tensor, " n"]: ...
+
+
+@runtime_checkable
+class FewShotCost(PlanCost, Protocol):
+    """A cost whose goal is what pictures of success on other tables say.
+
+    classifier: where that of `network` is kept; whoever plans loads it, once.
+    """
+
+    classifier: str
+    network: SuccessClassifier | None
+
+    def goal_of(self, successes: Float[Tensor, "k 3 h w"]) -> Float[Tensor, " m"]:
+        """The goal, of pictures in [0, 1] in which the task is done."""
 
 
 def mean_over_time(costs: Float[Tensor, "n t"], final_weight: float) -> Float[Tensor, " n"]:

@@ -189,7 +189,7 @@ def test_a_model_that_does_not_fit_is_told_in_a_line():
 
     policy = ModelControl(planner=planner(), cost=GoalImage())
     model = Oracle()
-    for dim, told in ((0, "trained without actions"), (3, "actions of 3 numbers"), (4, "std of 2 numbers")):
+    for dim, told in ((0, "trained without actions"), (3, "actions of 3 numbers")):
         model.hparams["clip"]["action_dim"] = dim
         with pytest.raises(ValueError, match=told):
             ControlSuite(env=PointWorld, policy=policy, tasks=["left"], episodes=1)(model)

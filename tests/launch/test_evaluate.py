@@ -49,6 +49,12 @@ def test_several_checkpoints_are_columns_of_one_table(exported, tmp_path, capsys
     assert "not a readable safetensors file" in capsys.readouterr().err
 
 
+def test_of_a_file_of_weights_the_evaluation_lies_beside_it(exported):
+    tokens = ["suite=long", "clips=2", "batch_size=2", "suite.horizon=1.0"]
+    assert main([f"ckpt={exported / 'model.safetensors'}", *tokens]) == 0
+    assert (exported / "evaluation" / "long.json").is_file()
+
+
 def test_an_interval_stands_beside_its_value():
     from evaluation import Report
     from launch.reports import rows

@@ -14,9 +14,9 @@ from policies.simulator_control import SimulatorControl
 from tests.policies.dot_world import DotModel, DotWorld, mean_place, scene_of
 
 
-def planner(skip=1):
+def planner(skip=1, repeat=2):
     return CEM(
-        distribution=DiagonalCovariance(std=[0.6] * 2 * skip), num_actions=3, repeat=2, num_samples=40,
+        distribution=DiagonalCovariance(std=[0.6] * 2 * skip), num_actions=3, repeat=repeat, num_samples=40,
         elites=6, clip_stds=None,
     )  # fmt: skip
 
@@ -45,6 +45,26 @@ def test_an_exact_model_leads_the_pixel_to_its_goal(tracking, skip):
     assert arrived
     assert not np.ptp(path[: skip + 1], axis=0).any()  # it rested until it had seen two frames
     assert len(path) > 2 * skip + skip  # and planned more than once
+
+
+def test_an_action_of_the_environment_is_done_as_often_as_the_model_skips_frames():
+    policy = ModelControl(planner=planner(repeat=1), cost=PixelDistance(), replan=1)
+    path, arrived = play(policy, DotModel(skip=2), DotWorld(), steps=30)
+    moves = np.diff(path[2:], axis=0)
+    pairs = moves[: len(moves) // 2 * 2].reshape(-1, 2, 2)
+    assert arrived
+    assert len(pairs) > 1
+    np.testing.assert_allclose(pairs[:, 0], pairs[:, 1], atol=1e-6)
+
+
+def test_a_planner_of_another_width_is_told_in_a_line():
+    world = DotWorld()
+    world.reset(seed=0)
+    wrong = {"planner": planner(skip=3), "cost": PixelDistance()}
+    with pytest.raises(ValueError, match=r"std of 6 numbers, the model's actions have 4: set them alike"):
+        ModelControl(**wrong).begin(DotModel(skip=2), scene_of(world), seed=0)
+    with pytest.raises(ValueError, match=r"std of 6 numbers, the environment's actions have 2"):
+        SimulatorControl(**wrong).begin(None, scene_of(world), seed=0)
 
 
 @pytest.mark.parametrize("tracking", ["propagation", "oracle"])
