@@ -204,19 +204,19 @@ class VideoWorld(WorldModel):
 
     @torch.no_grad()
     def rollout(self, context: Clip, horizon: int, *, generator: torch.Generator) -> Iterator[Frames]:
-        """Write codes, then the frame they lead to; codes of frames that are given are written as well."""
+        """Write codes, of given frames too, then draw the next one; with targets=codes, decode it."""
         videos = [video[:, 1 - self.window :] for video in views(context)]
         if self.advance > 1 and len(videos) > 1:
             raise ValueError("model.advance above 1 decodes one camera alone; set it to 1 for clips of two")
         images = torch.stack([self.tokenizer.encode(video).flatten(2) for video in videos], dim=2)
         codes: list[Tensor | None] = [None] * images.shape[1]
         instruction, last, shape = self.instruction(context), videos[0][:, -1], videos[0].shape
+        drawn = int(self.targets != "codes" or len(videos) > 1)  # of the frames that a step goes on by
         while horizon > 0:
-            made, written = self.step(images, codes, instruction, generator, self.samplers)
-            frames = self.decode(made[:, 0], shape)[:, None]
-            new = made[:, None]
-            if self.advance > 1 and self.dynamics is not None and written[-1] is not None:
-                later = self.dynamics.decode(last, written[-1])[:, 1 : self.advance]
+            made, written = self.step(images, codes, instruction, generator, self.samplers, draw=drawn > 0)
+            frames, new = self.decode(made[:, 0], shape)[:, None][:, :drawn], made[:, None][:, :drawn]
+            if self.advance > drawn and self.dynamics is not None and written[-1] is not None:
+                later = self.dynamics.decode(last, written[-1])[:, drawn : self.advance]
                 if later.shape[1]:  # codes of the next frame alone say nothing of later ones
                     frames = torch.cat([frames, later], dim=1)
                     new = torch.cat([new, self.tokenizer.encode(later).flatten(2)[:, :, None]], dim=1)

@@ -182,6 +182,17 @@ def test_later_frames_of_an_advance_are_decoded_from_the_codes():
     assert torch.equal(alone.codes, step.codes)
 
 
+@pytest.mark.parametrize("advance", [1, 3])
+def test_what_was_not_learned_to_be_drawn_is_decoded_from_the_codes(advance):
+    model = built(targets="codes", advance=advance)
+    context = model.split(clips())[0]
+    frames = model.predict(context, 4, generator=torch.Generator().manual_seed(1))
+    codes = model.next_frame(context, torch.Generator().manual_seed(1), draw=False).codes
+    first = context["video"][:, -1].float().div(255)
+    assert frames.shape[1] == 4
+    assert torch.equal(frames[:, :advance], model.imagine(first, codes)[:, :advance])
+
+
 def test_codes_of_the_next_frame_alone_lead_no_further():
     dynamics = Brightness()
     dynamics.horizon = dynamics.num_codes = 1
