@@ -16,7 +16,6 @@ class CausalDecoder(nn.Module):
     """Token features -> features after the final norm, each from itself and the tokens before it.
 
     dim, hidden_dim: width, inner width of the SwiGLU.  num_kv_heads: fewer than num_heads groups the queries.
-    learned_positions: places of a row with an embedding of their own beside rope; 0: none, as the source.
     attention_bias, output_bias: of the q, k, v projection and of the attention's output projection.
     feed_forward_chunk: tokens that pass the feed-forward at once, recomputed in the backward pass; None: all.
     checkpoint: recompute each layer in the backward pass.  attention: what plans the attention of a pass.
@@ -33,7 +32,6 @@ class CausalDecoder(nn.Module):
         num_kv_heads: int | None = None,
         hidden_dim: int,
         rope: Rope,
-        learned_positions: int = 0,
         norm_eps: float = 1e-6,
         attention_bias: bool = False,
         output_bias: bool = False,
@@ -52,7 +50,6 @@ class CausalDecoder(nn.Module):
         self.num_kv_heads = groups
         self.head_dim = dim // num_heads
         self.rope = rope
-        self.places = nn.Embedding(learned_positions, dim) if learned_positions else None
         self.checkpoint = checkpoint
         self.attention = attention
         self.layers = nn.ModuleList(
@@ -78,8 +75,7 @@ class CausalDecoder(nn.Module):
         """Run every layer; with a cache the s tokens are appended to it.
 
         segments: attention stays within equal ids, -1 is padding.  positions: slots of the row, or what the
-        cache counts. Raises ValueError for segments with a cache, which holds one segment a row, and for
-        rows of more places than learned_positions.
+        cache counts. Raises ValueError for segments with a cache, which holds one segment a row.
         """
         if cache is None:
             attend = self.attention(segments=segments, positions=positions)
@@ -90,13 +86,6 @@ class CausalDecoder(nn.Module):
         else:
             slots = cache.positions(x.shape[1]) if positions is None else positions
             plans = cache.plan(x.shape[1])
-        if self.places is not None:
-            if x.shape[1] > self.places.num_embeddings:
-                told = f"{x.shape[1]} tokens, and learned_positions is {self.places.num_embeddings}"
-                raise ValueError(f"a row has {told}; set it to more, or to 0")
-            x = x + self.places(
-                slots.clamp(min=0)
-            )  # what stands before a padded row's start matters to nobody
         rotation = self.rope.rotation(slots, self.head_dim, x.dtype)
         for layer, plan in zip(self.layers, plans, strict=True):
             if self.checkpoint and torch.is_grad_enabled():
@@ -185,7 +174,7 @@ class FeedForward(nn.Module):
 
 
 def _first_weights(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
+    if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
+        if module.bias is not None:
             nn.init.zeros_(module.bias)

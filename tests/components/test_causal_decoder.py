@@ -144,9 +144,8 @@ def test_nothing_leaks_between_segments_or_backward_in_time(dtype: torch.dtype) 
     assert (before[0, 6:9] != after[0, 6:9]).any(dim=-1).all()
 
 
-@pytest.mark.parametrize("options", [{"num_kv_heads": 2}, {"learned_positions": 11}])
-def test_cached_decoding_is_the_full_pass(options: dict) -> None:
-    model, x = decoder(**options).eval(), features(2, 11)
+def test_cached_decoding_is_the_full_pass() -> None:
+    model, x = decoder(num_kv_heads=2).eval(), features(2, 11)
     full = model(x)
     cache = model.new_cache(2, 11, dtype=x.dtype, device=x.device)
     with torch.no_grad():
@@ -156,9 +155,8 @@ def test_cached_decoding_is_the_full_pass(options: dict) -> None:
         assert (model(x[:, 6:9], cache=cache) - full[:, 6:9]).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("learned_positions", [0, 9])
-def test_left_padded_prompts_decode_as_alone(learned_positions: int) -> None:
-    model, x = decoder(learned_positions=learned_positions).eval(), features(2, 9)
+def test_left_padded_prompts_decode_as_alone() -> None:
+    model, x = decoder().eval(), features(2, 9)
     start = torch.tensor([0, 3])
     cache = model.new_cache(2, 9, dtype=x.dtype, device=x.device)
     cache.start = start
@@ -229,17 +227,6 @@ def test_weights_for_small_batches_are_the_same_weights() -> None:
     assert "forward" not in vars(model.layers[0].attention.qkv)
 
 
-def test_places_are_told_apart_by_what_was_learned_of_them() -> None:
-    plain, model, x = decoder().eval(), decoder(learned_positions=5).eval(), features(2, 5)
-    model.load_state_dict(plain.state_dict(), strict=False)
-    with torch.no_grad():
-        model.places.weight.zero_()
-        assert torch.equal(model(x), plain(x))
-        model.places.weight[3] = torch.arange(float(DIM))
-        moved = (model(x) != plain(x)).any(dim=-1).all(dim=0)
-    assert moved.tolist() == [False, False, False, True, True]
-
-
 def test_refusals_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="dim 32 must be num_heads 3 heads"):
         CausalDecoder(dim=32, num_layers=1, num_heads=3, hidden_dim=8, rope=Rope())
@@ -247,5 +234,3 @@ def test_refusals_name_what_is_wrong() -> None:
     cache = model.new_cache(1, 4, dtype=torch.float64, device="cpu")
     with pytest.raises(ValueError, match="not segments"):
         model(features(1, 4), segments=torch.zeros(1, 4, dtype=torch.long), cache=cache)
-    with pytest.raises(ValueError, match="a row has 4 tokens, and learned_positions is 3"):
-        decoder(learned_positions=3)(features(1, 4))

@@ -277,3 +277,16 @@ def test_designated_pixels_arrive_with_the_expert_and_only_what_moves_moves_them
     assert np.linalg.norm(last - goal) < max(0.5 * np.linalg.norm(first - goal), 3)
     assert np.array_equal(table.goal(), table.goal())
     assert np.array_equal(table.designated()[0], last)
+
+
+def test_a_supersampled_picture_is_the_mean_of_a_finer_one(table):
+    made = {}
+    for size, supersample in ((16, 3), (48, 1)):
+        other = type(table)(height=size, width=size, supersample=supersample)
+        made[supersample] = other.reset(seed=4, options={"task": "open_drawer"})[0]["static"]
+        other.close()
+    means = made[1].reshape(16, 3, 16, 3, 3).mean(axis=(1, 3))
+    assert made[3].dtype == np.uint8
+    np.testing.assert_allclose(made[3], means, atol=0.51)
+    with pytest.raises(ValueError, match="supersample is 0; give at least 1"):
+        type(table)(supersample=0)
